@@ -1,0 +1,1 @@
+"""PEFT LoRA folders to GGUF LoRA files, without torch."""

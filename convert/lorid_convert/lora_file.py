@@ -1,0 +1,144 @@
+"""Writes a GGUF LoRA file tensor by tensor, and puts it in place in one step.
+
+Knows GGUF, not PEFT. Keys are those of llama.cpp's convert_lora_to_gguf.py.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as Kind
+from numpy.typing import NDArray
+
+from lorid_local.errors import ModelError, OutputError
+from lorid_local.gguf_header import read_header
+
+KINDS = {"f32": Kind.F32, "f16": Kind.F16, "q8_0": Kind.Q8_0}
+BLOCK = 32  # elements of a q8_0 block
+# a q8_0 block holds its largest value / 127 as a float16
+LARGEST = {"f32": math.inf, "f16": 65504.0, "q8_0": 65504.0 * 127}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A tensor to be written: `shape` is row-major, `type` one of f32, f16, q8_0."""
+
+    tensor: str
+    shape: tuple[int, int]
+    rank: int
+    type: str
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.stored_shape) * int(np.dtype(self.stored_dtype).itemsize)
+
+    @property
+    def stored_dtype(self) -> Any:
+        return {"f32": np.float32, "f16": np.float16, "q8_0": np.uint8}[self.type]
+
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        if self.type != "q8_0":
+            return self.shape
+        return self.shape[0], self.shape[1] // BLOCK * 34
+
+
+def choose_type(outtype: str, length: int) -> str:
+    """Return the type for rows of `length` numbers: q8_0 needs whole blocks, else it is f16."""
+    if outtype in ("f32", "f16"):
+        return outtype
+    return "q8_0" if length % BLOCK == 0 else "f16"
+
+
+def encode(tensor: NDArray[np.float32], type_: str) -> NDArray[Any]:
+    """Return `tensor` as it is stored, in row-major order."""
+    if type_ == "q8_0":
+        return np.asarray(gguf.quants.quantize(tensor, Kind.Q8_0))
+    return np.ascontiguousarray(tensor, {"f32": np.float32, "f16": np.float16}[type_])
+
+
+def write(
+    path: Path,
+    architecture: str,
+    metadata: Mapping[str, str | float],
+    rows: Iterable[Row],
+    tensors: Iterable[NDArray[Any]],
+) -> None:
+    """Write `rows` and their encoded `tensors`, taken one at a time, in the same order."""
+    writer = gguf.GGUFWriter(path, architecture)
+    try:
+        _describe(writer, metadata)
+        for row in rows:
+            dtype = np.dtype(row.stored_dtype)
+            writer.add_tensor_info(row.tensor, row.stored_shape, dtype, row.bytes, KINDS[row.type])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for tensor in tensors:
+            writer.write_tensor_data(tensor)
+    finally:
+        writer.close()
+
+
+def _describe(writer: gguf.GGUFWriter, metadata: Mapping[str, str | float]) -> None:
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    for key, value in metadata.items():
+        if isinstance(value, str):
+            writer.add_string(key, value)
+        else:
+            writer.add_float32(key, value)
+
+
+def verify(path: Path, rows: Iterable[Row]) -> None:
+    """Read `path` back; raises OutputError unless it lists exactly `rows`."""
+    try:
+        found = {t.name: (t.shape, t.type) for t in read_header(path).tensors.values()}
+    except ModelError as error:
+        raise _not_as_written(error.message) from None
+    if found != {row.tensor: (row.shape, int(KINDS[row.type])) for row in rows}:
+        raise _not_as_written(f"{path}: its tensors are not those that were written")
+
+
+def _not_as_written(reason: str) -> OutputError:
+    return OutputError(
+        f"what was written cannot be read back, so it was removed: {reason}",
+        hint="check the disk and run the command again",
+    )
+
+
+@contextmanager
+def put_in_place(outfile: Path) -> Iterator[Path]:
+    """Give a temporary path beside `outfile` that becomes `outfile` if the block succeeds.
+
+    The temporary is gone afterwards in any case. Raises OutputError where the disk refuses.
+    """
+    temporary = outfile.with_name(f".{outfile.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, outfile)
+        with suppress(OSError):  # a folder cannot be synced everywhere; the file already is
+            _sync(outfile.parent)
+    except OSError as error:
+        raise OutputError(
+            f"{outfile}: cannot be written ({error.strerror or error})",
+            hint="free some space or give another --outfile",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

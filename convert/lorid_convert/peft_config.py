@@ -1,0 +1,210 @@
+"""Reads adapter_config.json and says what in it a GGUF LoRA cannot express.
+
+Read from PEFT 0.21 (LoraConfig). A key this file does not know is refused unless it is empty:
+it may change what the adapter computes. Knows nothing of tensors.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lorid_local.errors import ModelError, did_you_mean
+
+FILE = "adapter_config.json"
+
+# keys that say how the adapter was trained or found, not what it computes
+WITHOUT_EFFECT = {
+    "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying",
+    "eva_config", "exclude_modules", "inference_mode", "layers_pattern", "layers_to_transform",
+    "loftq_config", "lora_dropout", "lora_ga_config", "megatron_core", "peft_version",
+    "qalora_group_size", "revision", "runtime_config", "target_modules", "task_type",
+    "velora_config",
+}  # fmt: skip
+READ_HERE = {
+    "alpha_pattern", "bias", "init_lora_weights", "lora_alpha", "peft_type", "r", "rank_pattern",
+    "use_rslora",
+}  # fmt: skip
+_MERGE = "merge the adapter into its base (PEFT's merge_and_unload) and convert the merged model"
+# keys that must be empty, with what to do where they are not
+REFUSED = {
+    "alora_invocation_tokens": "an activated LoRA is not supported; train a plain LoRA",
+    "arrow_config": "routing between adapters is not supported; train a plain LoRA",
+    "fan_in_fan_out": "transposed layers are not supported; train on linear layers with false",
+    "kasa_config": f"KaSA changes the base's weights; {_MERGE}",
+    "layer_replication": f"the base file does not have the repeated layers; {_MERGE}",
+    "lora_bias": f"a GGUF LoRA holds no biases; {_MERGE}, or train with false",
+    "megatron_config": "parallel Megatron layers are not supported; train without them",
+    "modules_to_save": f"a GGUF LoRA holds no whole layers; {_MERGE}, or train with null",
+    "monteclora_config": "random adapters are not supported; train a plain LoRA",
+    "target_parameters": f"only linear layers are supported; {_MERGE}, or use target_modules",
+    "trainable_token_indices": f"a GGUF LoRA holds no token rows; {_MERGE}, or train with null",
+    "use_bdlora": "block-diagonal LoRA is not supported; train a plain LoRA",
+    "use_dora": f"a GGUF LoRA holds no magnitude vectors; {_MERGE}, or train with false",
+    "use_qalora": "QALoRA pools the layer's input; train a plain LoRA",
+}
+# PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA subtract something from the base when they start
+BASE_UNCHANGED = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """What sets an adapter's ranks and scales; r is 0 where the config gives no usable one.
+
+    Patterns map regular expressions to values.
+    """
+
+    r: int = 0
+    alpha: float = 1.0
+    rslora: bool = False
+    rank_pattern: dict[str, int] = field(default_factory=dict)
+    alpha_pattern: dict[str, float] = field(default_factory=dict)
+    base_name: str = ""
+
+    def rank(self, module: str) -> int:
+        """Return the rank that PEFT gives `module`, such as 'model.layers.0.self_attn.q_proj'."""
+        return self.rank_pattern.get(_matching(self.rank_pattern, module), self.r)
+
+    def scale_times_rank(self, module: str, rank: int) -> float:
+        """Return what PEFT multiplies B·A by, times the rank: the alpha that llama.cpp needs.
+
+        PEFT's scale is alpha / rank, or alpha / sqrt(rank) with use_rslora
+        (peft/tuners/lora/layer.py, update_layer).
+        """
+        alpha = self.alpha_pattern.get(_matching(self.alpha_pattern, module), self.alpha)
+        return alpha * math.sqrt(rank) if self.rslora else alpha
+
+
+def read(folder: Path, problems: list[str]) -> LoraConfig:
+    """Read `folder`'s config; what cannot be expressed is added to `problems`.
+
+    Raises ModelError if there is no readable config.
+    """
+    table = _table(folder / FILE)
+    _check_type(table, problems)
+    _check_refused(table, problems)
+    _check_unknown(table, problems)
+    return LoraConfig(
+        r=_whole(table, "r", problems),
+        alpha=_alpha(table, problems),
+        rslora=_flag(table, "use_rslora", problems),
+        rank_pattern=_pattern(table, "rank_pattern", _is_rank, "a whole number above 0", problems),
+        alpha_pattern=_pattern(table, "alpha_pattern", _is_number, "a number", problems),
+        base_name=str(table.get("base_model_name_or_path") or ""),
+    )
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot be read ({error.strerror})",
+            hint="give the folder that PEFT's save_pretrained() wrote",
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not JSON: {error}", hint="save the adapter again") from None
+    if not isinstance(table, dict):
+        raise ModelError(f"{path}: not a JSON object", hint="save the adapter again")
+    return table
+
+
+def _matching(pattern: dict[str, Any], module: str) -> str:
+    """Return the first key that matches, as peft.utils.other.get_pattern_key does."""
+    return next((key for key in pattern if re.match(rf"(.*\.)?({key})$", module)), module)
+
+
+def _check_type(table: dict[str, Any], problems: list[str]) -> None:
+    if table.get("peft_type") != "LORA":
+        problems.append(f"{_said(table, 'peft_type')}: only LORA adapters can be converted")
+    if table.get("bias", "none") != "none":
+        problems.append(
+            f'{_said(table, "bias")}: a GGUF LoRA holds no biases; {_MERGE}, or train with "none"'
+        )
+    start = table.get("init_lora_weights")
+    if start not in BASE_UNCHANGED:
+        problems.append(
+            f"{_said(table, 'init_lora_weights')}: it changed the base's weights, which the GGUF "
+            "base does not have; save again with PEFT's path_initial_model_for_weight_conversion"
+        )
+
+
+def _check_refused(table: dict[str, Any], problems: list[str]) -> None:
+    for key, advice in REFUSED.items():
+        if table.get(key):
+            problems.append(f"{_said(table, key)}: {advice}")
+
+
+def _check_unknown(table: dict[str, Any], problems: list[str]) -> None:
+    known = WITHOUT_EFFECT | READ_HERE | REFUSED.keys()
+    for key, value in table.items():
+        if key not in known and value:
+            problems.append(
+                f"{_said(table, key)}: a key lorid does not know{did_you_mean(key, known)}; "
+                "remove it if it does not change what the adapter computes"
+            )
+
+
+def _said(table: dict[str, Any], key: str) -> str:
+    text = json.dumps(table.get(key))
+    return f"{key} is {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _whole(table: dict[str, Any], key: str, problems: list[str]) -> int:
+    value: Any = table.get(key)
+    if _is_rank(value):
+        return int(value)
+    problems.append(f"{_said(table, key)}: expected a whole number above 0")
+    return 0
+
+
+def _alpha(table: dict[str, Any], problems: list[str]) -> float:
+    value: Any = table.get("lora_alpha")
+    # llama.cpp reads alpha 0 as "no alpha given" and applies the adapter at full strength
+    if _is_number(value) and value != 0:
+        return float(value)
+    problems.append(f"{_said(table, 'lora_alpha')}: expected a number other than 0")
+    return 1.0
+
+
+def _flag(table: dict[str, Any], key: str, problems: list[str]) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool | None):
+        problems.append(f"{_said(table, key)}: expected true or false")
+    return bool(value)
+
+
+def _pattern(
+    table: dict[str, Any], key: str, fits: Any, expected: str, problems: list[str]
+) -> dict[str, Any]:
+    pattern = table.get(key) or {}
+    if not isinstance(pattern, dict):
+        problems.append(f"{_said(table, key)}: expected an object")
+        return {}
+    usable = {}
+    for module, value in pattern.items():
+        if not fits(value):
+            problems.append(f"{key}[{module!r}] is {json.dumps(value)}: expected {expected}")
+        elif not _is_expression(module):
+            problems.append(f"{key}[{module!r}]: not a regular expression")
+        else:
+            usable[module] = value
+    return usable
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
+def _is_rank(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

@@ -1,0 +1,113 @@
+"""Reads a PEFT adapter folder: its config and the A and B tensors of each module.
+
+Knows PEFT's names and shapes, not the base's and not GGUF's. Weights in pickles
+(adapter_model.bin) are not read: unpickling runs code.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorid_convert import peft_config, safetensors_file
+from lorid_convert.peft_config import LoraConfig
+from lorid_convert.safetensors_file import Entry
+from lorid_local.errors import ModelError
+
+FILE = "adapter_model.safetensors"
+_LORA = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A module's two tensors: A is (rank, in), B is (out, rank)."""
+
+    module: str
+    a: Entry
+    b: Entry
+
+    @property
+    def rank(self) -> int:
+        return self.a.shape[0]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter folder whose tensors are still on disk."""
+
+    weights: Path
+    config: LoraConfig
+    pairs: tuple[Pair, ...]
+
+    def load(self, pair: Pair) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Read A and B of `pair` as float32."""
+        a = safetensors_file.load(self.weights, pair.a)
+        return a, safetensors_file.load(self.weights, pair.b)
+
+
+def read(folder: Path, problems: list[str]) -> Adapter:
+    """Read `folder`'s config and tensor table; what cannot be converted goes to `problems`.
+
+    Raises ModelError if the folder, its config or its weights are missing or damaged.
+    """
+    if not folder.is_dir():
+        raise ModelError(
+            f"{folder}: no such folder", hint="give the folder that PEFT's save_pretrained() wrote"
+        )
+    config = peft_config.read(folder, problems)
+    weights = folder / FILE
+    if not weights.exists():
+        raise _no_weights(folder)
+    sides = _sides(safetensors_file.read_table(weights), problems)
+    pairs = tuple(_pairs(sides, problems))
+    for pair in pairs:
+        _check_rank(pair, config, problems)
+    if not sides:
+        problems.append(f"{FILE} holds no LoRA tensors")
+    return Adapter(weights, config, pairs)
+
+
+def _no_weights(folder: Path) -> ModelError:
+    hint = "give the folder that PEFT's save_pretrained() wrote"
+    if (folder / "adapter_model.bin").exists():
+        hint = "load the adapter with PEFT and save it again with safe_serialization=True"
+    return ModelError(f"{folder}: has no {FILE}", hint=hint)
+
+
+def _sides(table: dict[str, Entry], problems: list[str]) -> dict[str, dict[str, Entry]]:
+    """Return {module: {'A': entry, 'B': entry}}."""
+    sides: dict[str, dict[str, Entry]] = {}
+    for name, entry in table.items():
+        match = _LORA.fullmatch(name)
+        if not match:
+            problems.append(f"tensor {name}: not a lora_A or lora_B weight, so it would be lost")
+        elif entry.dtype not in safetensors_file.ITEM_SIZES:
+            problems.append(f"tensor {name}: of type {entry.dtype}; save as F32, F16 or BF16")
+        elif len(entry.shape) != 2 or 0 in entry.shape:
+            problems.append(f"tensor {name}: of shape {entry.shape}; expected two dimensions")
+        else:
+            sides.setdefault(match["module"], {})[match["side"]] = entry
+    return sides
+
+
+def _pairs(sides: dict[str, dict[str, Entry]], problems: list[str]) -> list[Pair]:
+    pairs = []
+    for module, found in sides.items():
+        for side, other in (("A", "B"), ("B", "A")):
+            if side not in found:
+                problems.append(f"module {module}: has lora_{other} and no usable lora_{side}")
+        if len(found) == 2:
+            pairs.append(Pair(module, found["A"], found["B"]))
+    return pairs
+
+
+def _check_rank(pair: Pair, config: LoraConfig, problems: list[str]) -> None:
+    rank, said = pair.rank, config.rank(pair.module)
+    if pair.b.shape[1] != rank:
+        problems.append(f"module {pair.module}: lora_A has rank {rank}, lora_B {pair.b.shape[1]}")
+    elif said and rank != said:
+        problems.append(
+            f"module {pair.module}: its tensors have rank {rank}, r and rank_pattern say {said}"
+        )

@@ -1,0 +1,244 @@
+"""PEFT folder -> GGUF LoRA: plan what will be written, refuse what cannot be, write it.
+
+llama.cpp multiplies B·A by alpha / rank, with one alpha a file (llama-adapter.h, get_scale).
+The scale that PEFT uses, whatever made it, is therefore written as alpha = scale * rank; a
+module that needs another alpha than the rest has the difference multiplied into its B.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorid_convert import architectures, lora_file, peft_folder
+from lorid_convert.architectures import Architecture
+from lorid_convert.fingerprint import fingerprint
+from lorid_convert.lora_file import Row
+from lorid_convert.peft_folder import Adapter, Pair
+from lorid_local import __version__
+from lorid_local.errors import ConvertError, ModelError, OutputError
+from lorid_local.gguf_header import Header, read_header
+
+OUTTYPES = ("auto", "f32", "f16", "q8_0")
+SHOWN = 12  # problems of one kind that an error lists in full
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A pair and where it goes. `factor` is what B is multiplied by, 1 for most."""
+
+    pair: Pair
+    tensor: str
+    heads: int | None
+    factor: float
+    rows: tuple[Row, Row]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a conversion writes; `alpha` is the file's, `folded` counts modules with a factor."""
+
+    adapter: Adapter
+    base: Header
+    placed: tuple[Placed, ...]
+    alpha: float
+
+    @property
+    def rows(self) -> list[Row]:
+        """The tensors in the order of the file."""
+        return [row for placed in self.placed for row in placed.rows]
+
+    @property
+    def folded(self) -> int:
+        return sum(placed.factor != 1 for placed in self.placed)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a conversion wrote."""
+
+    outfile: Path
+    plan: Plan
+    bytes: int
+
+
+def plan(peft_dir: Path, base: Path, outtype: str = "auto") -> Plan:
+    """Check everything and return what `convert` would write.
+
+    Raises ModelError for missing or damaged files, ConvertError with all other problems at once.
+    """
+    if outtype not in OUTTYPES:
+        raise ConvertError(f"outtype {outtype!r}: expected one of {', '.join(OUTTYPES)}")
+    header = read_header(base)
+    architecture = architectures.of(header)
+    problems: list[str] = []
+    adapter = peft_folder.read(peft_dir, problems)
+    targets = _targets(adapter, architecture, header, problems)
+    alpha = _alpha(adapter)
+    placed = tuple(
+        _place(adapter, pair, tensor, alpha, outtype, architecture.heads(pair.module, header))
+        for pair, tensor in targets
+    )
+    for one in placed:
+        _check_values(adapter, one, problems)
+    if problems:
+        raise _refusal(peft_dir, base, adapter, problems)
+    return Plan(adapter, header, placed, alpha)
+
+
+def convert(
+    peft_dir: Path, base: Path, outfile: Path, outtype: str = "auto", role: str | None = None
+) -> Report:
+    """Write the adapter in `peft_dir` to `outfile`, for the base that it will run on.
+
+    Raises as `plan` does, and OutputError if `outfile` cannot be written. Unless it returns,
+    `outfile` is as it was.
+    """
+    _check_outfile(outfile, base, peft_dir / peft_folder.FILE)
+    made = plan(peft_dir, base, outtype)
+    metadata = _metadata(made, outfile, role)
+    with lora_file.put_in_place(outfile) as temporary:
+        lora_file.write(temporary, made.base.architecture, metadata, made.rows, _data(made))
+        lora_file.verify(temporary, made.rows)
+        size = temporary.stat().st_size
+    return Report(outfile, made, size)
+
+
+def _check_outfile(outfile: Path, *inputs: Path) -> None:
+    if not outfile.parent.is_dir():
+        raise OutputError(f"{outfile.parent}: no such folder", hint=f"mkdir -p {outfile.parent}")
+    if outfile.is_dir():
+        raise OutputError(f"{outfile}: is a folder", hint=f"--outfile {outfile / 'adapter.gguf'}")
+    for path in inputs:
+        if outfile.exists() and path.exists() and os.path.samefile(outfile, path):
+            raise OutputError(f"{outfile}: would overwrite {path}", hint="give another --outfile")
+
+
+def _targets(
+    adapter: Adapter, architecture: Architecture, base: Header, problems: list[str]
+) -> list[tuple[Pair, str]]:
+    """Return each pair with the base tensor it fits."""
+    targets = []
+    for pair in adapter.pairs:
+        name = architecture.tensor(pair.module)
+        if name is None:
+            problems.append(_no_target(pair.module, architecture))
+        elif name not in base.tensors:
+            problems.append(f"module {pair.module}: the base has no tensor {name}")
+        elif (found := (pair.b.shape[0], pair.a.shape[1])) != base.tensors[name].shape:
+            shape = base.tensors[name].shape
+            problems.append(f"module {pair.module}: fits {found}, the base's {name} is {shape}")
+        else:
+            targets.append((pair, name))
+    return targets
+
+
+def _no_target(module: str, architecture: Architecture) -> str:
+    parts = ", ".join(part.rpartition(".")[2] for part in architecture.parts)
+    return f"module {module}: not convertible; train with target_modules among {parts}"
+
+
+def _alpha(adapter: Adapter) -> float:
+    """Return the file's alpha: the one that most modules need, so that few B are changed."""
+    counts = Counter(_own_alpha(adapter, pair) for pair in adapter.pairs)
+    counts.pop(0.0, None)  # to llama.cpp 0 means none given
+    return counts.most_common(1)[0][0] if counts else adapter.config.alpha
+
+
+def _own_alpha(adapter: Adapter, pair: Pair) -> float:
+    return adapter.config.scale_times_rank(pair.module, pair.rank)
+
+
+def _place(
+    adapter: Adapter, pair: Pair, tensor: str, alpha: float, outtype: str, heads: int | None
+) -> Placed:
+    rows = [
+        Row(f"{tensor}.{side}", (shape[0], shape[1]), pair.rank,
+            lora_file.choose_type(outtype, shape[1]))
+        for side, shape in (("lora_a", pair.a.shape), ("lora_b", pair.b.shape))
+    ]  # fmt: skip
+    factor = _own_alpha(adapter, pair) / alpha
+    return Placed(pair, tensor, heads, factor, (rows[0], rows[1]))
+
+
+def _tensors(adapter: Adapter, placed: Placed) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return A and B as the base wants them: B's rows in the base's order, its factor applied."""
+    a, b = adapter.load(placed.pair)
+    if placed.heads is not None:
+        b = architectures.permute(b, placed.heads)
+    return a, b if placed.factor == 1 else b * np.float32(placed.factor)
+
+
+def _check_values(adapter: Adapter, placed: Placed, problems: list[str]) -> None:
+    names = (placed.pair.a.name, placed.pair.b.name)
+    for name, row, tensor in zip(names, placed.rows, _tensors(adapter, placed), strict=True):
+        largest = float(np.abs(tensor).max())
+        if not np.isfinite(largest):
+            problems.append(f"tensor {name}: has values that are NaN or infinite; train again")
+        elif largest > lora_file.LARGEST[row.type]:
+            problems.append(f"tensor {name}: exceeds {row.type} ({largest:g}); use --outtype f32")
+
+
+def _data(made: Plan) -> Iterator[NDArray[Any]]:
+    for placed in made.placed:
+        for row, tensor in zip(placed.rows, _tensors(made.adapter, placed), strict=True):
+            yield lora_file.encode(tensor, row.type)
+
+
+def _metadata(made: Plan, outfile: Path, role: str | None) -> dict[str, str | float]:
+    metadata: dict[str, str | float] = {
+        "adapter.lora.alpha": made.alpha,
+        "general.name": outfile.stem,
+        "lorid.version": __version__,
+        "lorid.base_fingerprint": fingerprint(made.base),
+        "lorid.source_sha256": _sha256(made.adapter.weights),
+    }
+    return metadata | ({"lorid.role": role} if role else {})
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _refusal(peft_dir: Path, base: Path, adapter: Adapter, problems: list[str]) -> ConvertError:
+    trained_on = f" ({adapter.config.base_name})" if adapter.config.base_name else ""
+    return ConvertError(
+        f"{peft_dir}: cannot be written as a GGUF LoRA for {base}; nothing was written:"
+        + "".join(f"\n  - {_printable(line)}" for line in _shortened(problems)),
+        hint=f"correct this, or give the base it was trained on{trained_on}: "
+        f"lorid convert {peft_dir} --base BASE.gguf",
+    )
+
+
+def _shortened(problems: list[str]) -> Iterator[str]:
+    """Yield `problems`, with a count in place of the rest where one kind has very many."""
+    kinds = Counter(_kind(problem) for problem in problems)
+    seen: Counter[str] = Counter()
+    for problem in problems:
+        kind = _kind(problem)
+        seen[kind] += 1
+        if seen[kind] <= SHOWN:
+            yield problem
+        elif seen[kind] == kinds[kind]:
+            yield f"and {kinds[kind] - SHOWN} more like these, the last: {problem}"
+
+
+def _kind(problem: str) -> str:
+    """Return the problem without the name it is about, as in 'module fits'."""
+    subject, _, text = problem.partition(": ")
+    return " ".join([*subject.split()[:1], *text.split()[:1]])
+
+
+def _printable(line: str) -> str:
+    """Return `line` without control characters: names come from files of unknown origin."""
+    return "".join(letter if letter.isprintable() else "?" for letter in line)

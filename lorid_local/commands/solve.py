@@ -1,0 +1,49 @@
+"""`lorid solve`: one problem, or a file of problems."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lorid_local.commands.options import option
+
+
+@click.command(short_help="Solve math word problems.")
+@click.argument("problem", required=False)
+@option("-f", "--file", type=click.Path(path_type=Path), help="Problems, .jsonl or .txt (one a "
+        "line); one JSON result a line.")  # fmt: skip
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@option("-q", "--quiet", is_flag=True, help="Print the answer only.")
+@option("--trace", type=click.Path(path_type=Path), help="Write every sample to this JSON file.")
+@option("-r", "--rounds", type=int, help="Give up after this many rounds (t of the paper).")
+@option("--protocol", type=click.Choice(["same-round", "pooled"]), help="What counts as agreement.")
+@option("--width", type=int, help="Rounds drawn at once after the first.")
+@option("--timeout", type=float, help="Stop after this many seconds.")
+@option("--bundle", help="A bundle's name or folder.")
+@option("-m", "--model", type=click.Path(path_type=Path), help="Another base, a .gguf file.")
+@option("--no-adapters", is_flag=True, help="Prompt the base alone.")
+@option("-s", "--seed", type=int, default=0, show_default=True, help="Seed of all samples.")
+@option("--temp", "--temperature", "temperature", type=float, help="Temperature after round 1.")
+@option("--top-p", type=float, help="Nucleus of sampling after round 1.")
+@option("-n", "--n-predict", type=int, help="Longest answer of a role, in tokens.")
+@option("-c", "--ctx-size", type=int, help="Longest problem and answer together, in tokens.")
+@option("-t", "--threads", type=int, help="Threads [default: the cores this process may use].")
+@option("-ngl", "--n-gpu-layers", type=int, help="Layers on the GPU [default: all, if any].")
+@option("-v", "--verbose", is_flag=True, help="Show llama.cpp's own log.")
+@click.help_option("-h", "--help")
+def command(**flags: Any) -> int:
+    """Solve PROBLEM; `-`, or a pipe, reads it from standard input.
+
+    \b
+    lorid solve "A box holds 12 eggs. How many eggs are in 5 boxes?"
+    echo "A box holds 12 eggs. How many eggs are in 5 boxes?" | lorid solve -q
+    lorid solve --json --trace trace.json --seed 7 "..."
+    lorid solve --file problems.jsonl > answers.jsonl
+
+    The answer goes to standard output, everything else to standard error.
+    Exit codes: 0 both systems agreed, 3 no agreement (best guess printed, marked), 1 failure,
+    2 usage, 4 model or adapter missing or mismatched, 130 interrupted.
+    """
+    from lorid_local.solving import Flags, run
+
+    return run(Flags(**flags))

@@ -1,0 +1,80 @@
+"""The seam between the loop and whatever generates text. Knows no llama.cpp.
+
+One request is one sample. Requests of one call that carry the same prompt may share its
+computation; how is the engine's affair.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
+
+
+class Role(StrEnum):
+    """The three adapters of LoRID (arXiv 2508.13037, section 3)."""
+
+    IR = "ir"
+    KG = "kg"
+    DR = "dr"
+
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a prompt; only `special` pieces may contain the model's special tokens."""
+
+    text: str
+    special: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sample to draw.
+
+    temperature 0 means greedy; otherwise temperature is applied before top_p, as in
+    Hugging Face and vLLM. `stop` strings end the sample and are not part of its text.
+    """
+
+    role: Role
+    prompt: tuple[Part, ...]
+    max_tokens: int
+    seed: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a request produced. `tokens` counts the generated tokens, the end token included."""
+
+    text: str
+    finish_reason: FinishReason
+    tokens: int
+
+
+OnToken = Callable[[int, str], None]
+"""Called with the request's index in the call and the new text."""
+
+Cancelled = Callable[[], bool]
+"""Asked between decoding steps; True ends every sample with finish_reason 'cancelled'."""
+
+
+def never() -> bool:
+    """The `Cancelled` of a run that nobody can cancel."""
+    return False
+
+
+class Engine(Protocol):
+    """Draws samples. All requests of one call have the same role."""
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        on_token: OnToken | None = None,
+        cancelled: Cancelled = never,
+    ) -> list[Completion]:
+        """Return one completion a request, in order; raises EngineError or ModelError."""
+        ...

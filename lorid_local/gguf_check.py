@@ -1,0 +1,63 @@
+"""Does this adapter belong on this base? Answered from the two headers, before llama.cpp.
+
+llama.cpp itself checks architecture, names and shapes, but says which only in its log.
+"""
+
+from lorid_local.errors import ModelError
+from lorid_local.gguf_header import Header
+
+CONVERT_HINT = "lorid convert PEFT_DIR --base BASE.gguf --outfile ADAPTER.gguf"
+SHOWN = 5  # mismatches listed in one message
+
+
+def check_base(base: Header) -> None:
+    """Raise ModelError unless `base` is a whole model."""
+    kind = base.metadata.get("general.type", "model")
+    if kind != "model":
+        raise ModelError(
+            f"{base.path}: a GGUF file of type {kind!r}, not a model",
+            hint="give the base model's .gguf with -m, and adapters through a bundle",
+        )
+    if not base.architecture:
+        raise ModelError(f"{base.path}: names no architecture (general.architecture is missing)")
+    if "token_embd.weight" not in base.tensors:
+        raise ModelError(f"{base.path}: holds no token embeddings, so it is not a language model")
+
+
+def check_adapter(adapter: Header, base: Header) -> None:
+    """Raise ModelError, naming every fault, unless `adapter` is a LoRA for `base`."""
+    kind = (adapter.metadata.get("general.type"), adapter.metadata.get("adapter.type"))
+    if kind != ("adapter", "lora"):
+        raise ModelError(f"{adapter.path}: not a GGUF LoRA adapter", hint=CONVERT_HINT)
+    if adapter.architecture != base.architecture:
+        raise ModelError(
+            f"{adapter.path}: made for a {adapter.architecture!r} base, "
+            f"but {base.path} is {base.architecture!r}",
+            hint=CONVERT_HINT,
+        )
+    faults = _faults(adapter, base)
+    if faults:
+        more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise ModelError(
+            f"{adapter.path}: made for another base than {base.path}: "
+            + "; ".join(faults[:SHOWN])
+            + more,
+            hint=CONVERT_HINT,
+        )
+
+
+def _faults(adapter: Header, base: Header) -> list[str]:
+    names = {name.rpartition(".lora_")[0] for name in adapter.tensors if ".lora_" in name}
+    faults = [f"tensor {n} is no LoRA pair" for n in adapter.tensors if ".lora_" not in n]
+    if not names:
+        faults.append("it holds no tensors")
+    for name in sorted(names):
+        a, b = (adapter.tensors.get(f"{name}.lora_{side}") for side in "ab")
+        if a is None or b is None:
+            faults.append(f"{name} lacks its lora_{'a' if a is None else 'b'}")
+        elif name not in base.tensors:
+            faults.append(f"the base has no tensor {name}")
+        elif (b.shape[0], a.shape[-1]) != base.tensors[name].shape or a.shape[0] != b.shape[-1]:
+            shape = "x".join(map(str, base.tensors[name].shape))
+            faults.append(f"{name} is {b.shape[0]}x{a.shape[-1]} here and {shape} in the base")
+    return faults

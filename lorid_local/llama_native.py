@@ -1,0 +1,220 @@
+"""llama.cpp's model, context and sampler as Python objects. The only importer of llama_cpp.
+
+Every failure of a native call becomes a LoridError here. Knows no roles and no requests.
+"""
+
+import ctypes
+import sys
+from collections import deque
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import llama_cpp
+import numpy as np
+
+from lorid_local.errors import EngineError, ModelError
+
+KEPT_LOG_LINES = 200
+MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ of llama.cpp
+ALL_LAYERS = -1
+RANDOM_SEED = 0xFFFFFFFF  # LLAMA_DEFAULT_SEED: the one seed that llama.cpp takes for 'any'
+
+
+class _Log:
+    """Takes llama.cpp's log away from stderr; keeps its tail for error messages."""
+
+    def __init__(self) -> None:
+        self.verbose = False
+        self.lines: deque[str] = deque(maxlen=KEPT_LOG_LINES)
+        self.callback = llama_cpp.llama_log_callback(self._receive)  # kept alive by this object
+        llama_cpp.llama_log_set(self.callback, ctypes.c_void_p(0))
+
+    def _receive(self, level: int, text: bytes, _: Any) -> None:
+        line = text.decode("utf-8", errors="replace")
+        self.lines.append(line)
+        if self.verbose:
+            sys.stderr.write(line)
+
+    def reason(self) -> str:
+        """Return the last line that tells of an error, for a message."""
+        told = [line.strip() for line in self.lines if "error" in line or "failed" in line]
+        return told[-1] if told else "llama.cpp gave no reason"
+
+
+LOG = _Log()
+
+
+class Slot(NamedTuple):
+    """A token to decode at a position of a sequence; `wanted` asks for its logits."""
+
+    token: int
+    position: int
+    sequence: int
+    wanted: bool
+
+
+class Model:
+    """A base model's weights and vocabulary, and the adapters loaded onto it."""
+
+    def __init__(self, path: Path, gpu_layers: int | None) -> None:
+        llama_cpp.llama_backend_init()
+        params = llama_cpp.llama_model_default_params()
+        if gpu_layers is None:
+            gpu_layers = ALL_LAYERS if llama_cpp.llama_supports_gpu_offload() else 0
+        params.n_gpu_layers = gpu_layers
+        self.handle = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+        if not self.handle:
+            raise ModelError(
+                f"{path}: llama.cpp cannot load this model ({LOG.reason()})",
+                hint="run again with -v to see llama.cpp's own log",
+            )
+        self.vocab = llama_cpp.llama_model_get_vocab(self.handle)
+        self.vocab_size: int = llama_cpp.llama_vocab_n_tokens(self.vocab)
+        self.context_length: int = llama_cpp.llama_model_n_ctx_train(self.handle)
+        self.bos: int | None = (
+            llama_cpp.llama_vocab_bos(self.vocab)
+            if llama_cpp.llama_vocab_get_add_bos(self.vocab)
+            else None
+        )
+        self._pieces: dict[int, bytes] = {}
+
+    def tokenize(self, text: str, special: bool) -> list[int]:
+        """Return the tokens of `text`, without BOS; special tokens are read only if `special`."""
+        data = text.encode("utf-8", errors="replace")
+        room = len(data) + 8
+        tokens = (llama_cpp.llama_token * room)()
+        count = llama_cpp.llama_tokenize(self.vocab, data, len(data), tokens, room, False, special)
+        if count < 0:
+            raise EngineError(f"llama.cpp could not tokenize {len(data)} bytes of text")
+        return list(tokens[:count])
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes that `token` stands for; b'' for a control token."""
+        if token not in self._pieces:
+            buffer = ctypes.create_string_buffer(256)
+            size = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, False)
+            self._pieces[token] = buffer.raw[: max(0, size)]
+        return self._pieces[token]
+
+    def ends(self, token: int) -> bool:
+        """True for a token with which the model ends its turn."""
+        return bool(llama_cpp.llama_vocab_is_eog(self.vocab, token))
+
+    def load_adapter(self, path: Path) -> Any:
+        """Load a GGUF LoRA; it lives as long as the model."""
+        adapter = llama_cpp.llama_adapter_lora_init(self.handle, str(path).encode())
+        if not adapter:
+            raise ModelError(
+                f"{path}: llama.cpp refused this adapter ({LOG.reason()})",
+                hint="run again with -v to see llama.cpp's own log",
+            )
+        return adapter
+
+    def close(self) -> None:
+        """Free the weights and all adapters; contexts must be closed before."""
+        if self.handle:
+            llama_cpp.llama_model_free(self.handle)
+            self.handle = None
+
+
+class Context:
+    """A KV cache of `cells` tokens shared by up to `sequences` sequences, and its compute."""
+
+    def __init__(
+        self, model: Model, *, cells: int, sequences: int, threads: int, batch: int
+    ) -> None:
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx, params.n_seq_max = cells, sequences
+        params.n_batch = params.n_ubatch = batch
+        params.n_outputs_max = sequences
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = True  # else sequences cannot share a prompt's cells
+        params.no_perf = True
+        self.model, self.cells, self.sequences, self.batch = model, cells, sequences, batch
+        self.handle = llama_cpp.llama_init_from_model(model.handle, params)
+        if not self.handle:
+            raise EngineError(
+                f"llama.cpp could not make a context of {cells} tokens ({LOG.reason()})",
+                hint="lower -c/--ctx-size or -n/--n-predict, or free some memory",
+            )
+        self.memory = llama_cpp.llama_get_memory(self.handle)
+        self._room = llama_cpp.llama_batch_init(batch, 0, 1)
+
+    def set_adapter(self, adapter: Any, scale: float = 1.0) -> None:
+        """Apply one adapter, or none if it is None."""
+        count = 0 if adapter is None else 1
+        adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(adapter)
+        scales = (ctypes.c_float * 1)(scale)
+        if llama_cpp.llama_set_adapters_lora(self.handle, adapters, count, scales):
+            raise EngineError("llama.cpp could not apply the adapter to the context")
+
+    def decode(self, slots: Sequence[Slot]) -> None:
+        """Compute at most `batch` tokens; raises EngineError with llama.cpp's code."""
+        room = self._room
+        room.n_tokens = len(slots)
+        for i, slot in enumerate(slots):
+            room.token[i], room.pos[i] = slot.token, slot.position
+            room.n_seq_id[i], room.seq_id[i][0] = 1, slot.sequence
+            room.logits[i] = slot.wanted
+        code = llama_cpp.llama_decode(self.handle, room)
+        if code == 1:
+            raise EngineError(
+                f"the context of {self.cells} tokens is full",
+                hint="raise -c/--ctx-size or lower -n/--n-predict",
+            )
+        if code:
+            raise EngineError(f"llama.cpp failed to decode (code {code}: {LOG.reason()})")
+
+    def logits(self, index: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
+        """Return a copy of the logits of the batch's token `index`; shape (vocabulary,)."""
+        pointer = llama_cpp.llama_get_logits_ith(self.handle, index)
+        return np.ctypeslib.as_array(pointer, (self.model.vocab_size,)).copy()
+
+    def share(self, source: int, targets: Iterable[int], length: int) -> None:
+        """Let `targets` use the first `length` tokens of sequence `source` as their own."""
+        for target in targets:
+            llama_cpp.llama_memory_seq_cp(self.memory, source, target, 0, length)
+
+    def forget(self, sequence: int, start: int = 0) -> None:
+        """Drop the tokens of `sequence` from position `start` on."""
+        llama_cpp.llama_memory_seq_rm(self.memory, sequence, start, -1)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        llama_cpp.llama_memory_clear(self.memory, True)
+
+    def close(self) -> None:
+        """Free the cache and the compute buffers."""
+        if self.handle:
+            llama_cpp.llama_batch_free(self._room)
+            llama_cpp.llama_free(self.handle)
+            self.handle = None
+
+
+class Sampler:
+    """Temperature, then top-p, then a seeded draw; greedy at temperature 0."""
+
+    def __init__(self, *, temperature: float, top_p: float, seed: int) -> None:
+        params = llama_cpp.llama_sampler_chain_default_params()
+        params.no_perf = True
+        self.chain = llama_cpp.llama_sampler_chain_init(params)
+        if temperature <= 0:
+            links = [llama_cpp.llama_sampler_init_greedy()]
+        else:
+            links = [
+                llama_cpp.llama_sampler_init_temp(temperature),
+                llama_cpp.llama_sampler_init_top_p(top_p, 1),
+                llama_cpp.llama_sampler_init_dist(seed % RANDOM_SEED),
+            ]
+        for link in links:
+            llama_cpp.llama_sampler_chain_add(self.chain, link)
+
+    def draw(self, context: Context, index: int) -> int:
+        """Return a token drawn from the logits of the batch's token `index`."""
+        token: int = llama_cpp.llama_sampler_sample(self.chain, context.handle, index)
+        return token
+
+    def close(self) -> None:
+        """Free the chain."""
+        llama_cpp.llama_sampler_free(self.chain)

@@ -1,0 +1,116 @@
+"""Reads problems from the argument, a pipe or a file; refuses what is no text."""
+
+import json
+import os
+import select
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lorid_local.errors import InputError
+from lorid_local.prompts import printable, tidy
+
+EXAMPLE = 'lorid solve "A box holds 12 eggs. How many eggs are in 5 boxes?"'
+PATIENCE = 1.0  # seconds that a pipe beside an argument may stay silent
+SHOWN = 5  # faulty lines listed in one message
+QUESTION_KEYS = ("question", "problem")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem's text, and its `id` where the file gives one."""
+
+    text: str
+    id: Any = None
+
+
+def from_command_line(argument: str | None, stdin: BinaryIO | None = None) -> str:
+    """Return the problem of the argument, of standard input, or of both joined.
+
+    Raises InputError where there is none, or it is not text.
+    """
+    stdin = stdin or sys.stdin.buffer
+    parts = [] if argument in (None, "-") else [checked(os.fsencode(argument or ""), "the problem")]
+    if _piped(stdin, wait=not parts):
+        parts.append(checked(stdin.read(), "standard input"))
+    text = "\n".join(part for part in parts if part.strip())
+    if not tidy(text):
+        raise InputError("no problem text was given", hint=EXAMPLE)
+    return text
+
+
+def from_file(path: Path) -> list[Problem]:
+    """Return a file's problems: .jsonl with "question" (and "id"), or one problem a line.
+
+    Raises InputError naming the faulty lines; nothing is solved then.
+    """
+    try:
+        text = checked(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}", hint="check --file") from None
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    faults: list[str] = []
+    as_json = path.suffix in (".jsonl", ".json", ".ndjson")
+    problems = [_object(n, line, faults) if as_json else Problem(line) for n, line in lines]
+    if faults:
+        more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise InputError(
+            f"{path}: " + "; ".join(faults[:SHOWN]) + more,
+            hint='each line is an object such as {"id": 1, "question": "..."}',
+        )
+    if not problems:
+        raise InputError(f"{path}: holds no problems", hint="write one problem a line")
+    return problems
+
+
+def checked(data: bytes, source: str) -> str:
+    """Return UTF-8 `data` as text; raises InputError where it is not text."""
+    if b"\0" in data:
+        raise InputError(
+            f"{source} holds a NUL byte at position {data.index(0)}: expected plain text",
+            hint=EXAMPLE,
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{source} is not UTF-8: byte 0x{data[error.start]:02x} at position {error.start}",
+            hint="convert it, for example: iconv -f latin1 -t utf-8 problem.txt | lorid solve",
+        ) from None
+
+
+def unprintable(text: str) -> int:
+    """Return how many control and format characters of `text` will be left out."""
+    return len(text.replace("\r", "")) - len(printable(text))
+
+
+def _object(number: int, line: str, faults: list[str]) -> Problem:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        faults.append(f"line {number} is no JSON object")
+        return Problem("")
+    text = next((record[k] for k in QUESTION_KEYS if k in record), None)
+    if not isinstance(text, str) or not tidy(text):
+        faults.append(f'line {number} has no text in "question"')
+        return Problem("")
+    return Problem(text, record.get("id"))
+
+
+def _piped(stdin: BinaryIO, *, wait: bool) -> bool:
+    """True if standard input is to be read. A silent pipe beside an argument is left alone."""
+    try:
+        mode = os.fstat(stdin.fileno()).st_mode
+    except (OSError, ValueError):  # closed, or no real file (a test's buffer)
+        return wait and not stdin.closed
+    if stdin.isatty():
+        return False
+    if wait or stat.S_ISREG(mode):
+        return True
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return False
+    return bool(select.select([stdin], [], [], PATIENCE)[0])

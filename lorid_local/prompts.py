@@ -1,0 +1,102 @@
+"""Each role's exact text: one home for training and for inference.
+
+A profile's text never changes once adapters were trained on it; a new text gets a new
+name. Knows no model: what is special is marked, and tokenized, part by part.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lorid_local.engine import Part, Role
+from lorid_local.errors import SettingsError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Chat:
+    """How a model's chat template frames one user turn."""
+
+    before: str
+    after: str
+
+
+CHATS = {"chatml": Chat("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The user turn of each role; {question} and, for DR, {knowledge} are filled in."""
+
+    name: str
+    chat: str
+    ir: str
+    kg: str
+    dr: str
+
+    def parts(self, role: Role, question: str, knowledge: Sequence[str] = ()) -> tuple[Part, ...]:
+        """Return the prompt of `role`; the user's text is never marked special."""
+        chat = CHATS[self.chat]
+        template: str = getattr(self, role.value)
+        text = template.replace("{knowledge}", "\n".join(knowledge))
+        # the question last: it may itself hold the text "{knowledge}"
+        text = text.replace("{question}", question)
+        return Part(chat.before, special=True), Part(text), Part(chat.after, special=True)
+
+
+_PROFILES = (
+    # for trained adapters: the instruction is short because the adapter knows its task
+    Profile(
+        name="terse-1",
+        chat="chatml",
+        ir="Solve with equations only.\n{question}",
+        kg="List the general rules that solve this.\n{question}",
+        dr="Solve step by step with the rules.\n{question}\nRules:\n{knowledge}",
+    ),
+    # for a base without adapters: the instruction has to say everything
+    Profile(
+        name="plain-1",
+        chat="chatml",
+        ir="Solve this math problem with short equations. End with a line '#### ' and the final "
+        "number.\n\n{question}",
+        kg="List the general math rules needed to solve this problem, one a line. Do not solve "
+        "it.\n\n{question}",
+        dr="Solve this math problem step by step with the rules below. End with a line '#### ' and "
+        "the final number.\n\n{question}\n\nRules:\n{knowledge}",
+    ),
+)
+PROFILES = {profile.name: profile for profile in _PROFILES}
+
+
+def profile(name: str) -> Profile:
+    """Return the profile called `name`; raises SettingsError with the names there are."""
+    if name not in PROFILES:
+        near = did_you_mean(name, PROFILES)
+        raise SettingsError(
+            f"unknown prompt profile {name!r}{near}", hint=f"known: {', '.join(PROFILES)}"
+        )
+    return PROFILES[name]
+
+
+def printable(text: str) -> str:
+    """Return `text` without control and format characters, newline and tab excepted.
+
+    Keeps escape sequences from reaching a terminal and NUL bytes from reaching C code.
+    """
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in _UNPRINTABLE)
+
+
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn"}
+
+
+def tidy(question: str) -> str:
+    """Return `question` on one line with single spaces, as every model saw it in training.
+
+    Runs of white space are where transformers' and llama.cpp's tokenizers differ.
+    """
+    return " ".join(printable(question).split())
+
+
+def rules(text: str) -> tuple[str, ...]:
+    """Return the distinct rules of a knowledge text, one a line, in order."""
+    lines = (tidy(line).lstrip("-*• ") for line in text.splitlines())
+    return tuple(dict.fromkeys(line for line in lines if line))

@@ -1,0 +1,258 @@
+"""`lorid solve` from flags to exit code: the only place where loop and engine meet."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lorid_local import bundle as bundles
+from lorid_local import loop, problems
+from lorid_local.calibration import Calibration, Sureness, sureness
+from lorid_local.engine import Engine, Role
+from lorid_local.errors import (
+    EXIT_AGREED,
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_NO_AGREEMENT,
+    ContextOverflow,
+    InputError,
+    ModelError,
+    OutputError,
+)
+from lorid_local.render import Screen, screen
+from lorid_local.trace import Trace
+
+PLAIN_PROMPT = "plain-1"  # for a base without adapters
+EXITS = {
+    "agreed": EXIT_AGREED,
+    "no-agreement": EXIT_NO_AGREEMENT,
+    "timeout": EXIT_NO_AGREEMENT,
+    "interrupted": EXIT_INTERRUPTED,
+}
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The command line. None means: as the bundle says."""
+
+    problem: str | None = None
+    file: Path | None = None
+    as_json: bool = False
+    quiet: bool = False
+    trace: Path | None = None
+    rounds: int | None = None
+    protocol: loop.Protocol | None = None
+    width: int | None = None
+    timeout: float | None = None
+    bundle: str | None = None
+    model: Path | None = None
+    no_adapters: bool = False
+    seed: int = 0
+    temperature: float | None = None
+    top_p: float | None = None
+    n_predict: int | None = None
+    ctx_size: int | None = None
+    threads: int | None = None
+    n_gpu_layers: int | None = None
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the loop needs, settled from bundle and flags. No calibration if flags changed it."""
+
+    roles: loop.RoleTable
+    loop: loop.LoopSettings
+    calibration: Calibration | None
+    seed: int
+    timeout: float | None
+
+
+def run(flags: Flags) -> int:
+    """Solve what the flags ask for; return the exit code. Raises LoridError."""
+    _check(flags)
+    todo = problems.from_file(flags.file) if flags.file else _one(flags)
+    chosen = bundles.find(flags.bundle or bundles.DEFAULT)
+    setup = settle(chosen.contents, flags)
+    with _engine(chosen, flags) as engine, _interruptible() as interrupted:
+        solver = _Solver(engine, setup, interrupted)
+        if flags.file:
+            return _solve_file(solver, todo, flags)
+        return _solve_one(solver, todo[0], flags)
+
+
+def settle(contents: bundles.BundleFile, flags: Flags) -> Setup:
+    """Return the bundle's settings with the flags put over them; raises InputError."""
+    changes = {"temperature": flags.temperature, "top_p": flags.top_p}
+    changes |= {"max_tokens": flags.n_predict}
+    changed: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
+    if flags.no_adapters:
+        changed |= {"prompt": PLAIN_PROMPT, "adapter": "", "sha256": ""}
+    over: dict[str, Any] = {"rounds": flags.rounds, "protocol": flags.protocol, "width": flags.width}
+    try:
+        table = {r.value: replace(contents.roles.of(r), **changed) for r in Role}
+        settings = replace(contents.loop, **{k: v for k, v in over.items() if v is not None})
+    except ValueError as error:
+        raise InputError(str(error), hint="lorid solve --help") from None
+    own = not changed and flags.model is None
+    return Setup(
+        loop.RoleTable(**table),
+        settings,
+        contents.calibration if own else None,
+        flags.seed,
+        flags.timeout,
+    )
+
+
+def _check(flags: Flags) -> None:
+    if flags.file and flags.problem not in (None, "-"):
+        raise InputError("a problem and --file were both given", hint="give one of them")
+    if flags.timeout is not None and not flags.timeout > 0:
+        raise InputError(f"--timeout {flags.timeout}: expected seconds above 0")
+    if flags.threads is not None and flags.threads < 1:
+        raise InputError(f"--threads {flags.threads}: expected 1 or more")
+    if flags.ctx_size is not None and flags.ctx_size < 1:
+        raise InputError(f"--ctx-size {flags.ctx_size}: expected 1 or more")
+
+
+def _one(flags: Flags) -> list[problems.Problem]:
+    text = problems.from_command_line(flags.problem)
+    if left_out := problems.unprintable(text):
+        print(f"Note: left out {left_out} control characters.", file=sys.stderr)
+    return [problems.Problem(text)]
+
+
+@contextmanager
+def _engine(chosen: bundles.Bundle, flags: Flags) -> Iterator[Engine]:
+    # after the flags and the problem were checked: llama_cpp and numpy take 0.3 s to import
+    from lorid_local.llama import LlamaEngine, Options
+
+    base = flags.model or chosen.base()
+    adapters = {} if flags.no_adapters else chosen.adapters()
+    options = Options(
+        threads=flags.threads or 0,
+        context_size=flags.ctx_size or 0,
+        gpu_layers=flags.n_gpu_layers,
+        verbose=flags.verbose,
+    )
+    try:
+        engine = LlamaEngine(base, adapters, options)
+    except ModelError as error:
+        if flags.model and adapters:
+            error.hint = f"lorid solve --no-adapters -m {flags.model} ..."
+        raise
+    with engine:
+        yield engine
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a flag, so that what was found can be shown; the second ends."""
+    pressed: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@dataclass(frozen=True)
+class _Solver:
+    engine: Engine
+    setup: Setup
+    interrupted: Callable[[], bool]
+
+    def solve(self, text: str, show: Screen) -> tuple[Trace, Sureness | None]:
+        events = loop.solve(
+            text,
+            self.engine,
+            self.setup.roles,
+            self.setup.loop,
+            seed=self.setup.seed,
+            timeout=self.setup.timeout,
+            cancelled=self.interrupted,
+            on_text=show.on_text,
+        )
+        trace = loop.finish(events, show.on_event)
+        return trace, sureness(self.setup.calibration, trace)
+
+
+def _solve_one(solver: _Solver, problem: problems.Problem, flags: Flags) -> int:
+    silent = flags.quiet or flags.as_json
+    with screen(silent=silent) as show:
+        trace, sure = solver.solve(problem.text, show)
+    if flags.as_json:
+        print(json.dumps(_record(trace, sure), ensure_ascii=False))
+    else:
+        show.report(trace, sure, quiet=flags.quiet)
+    sys.stdout.flush()
+    if flags.trace:
+        _write(flags.trace, json.dumps(_record(trace, sure), ensure_ascii=False, indent=1) + "\n")
+    return EXITS[trace.status]
+
+
+def _solve_file(solver: _Solver, todo: list[problems.Problem], flags: Flags) -> int:
+    """Print a JSON line for each problem as it is done; return the worst exit code."""
+    exits, records = {EXIT_AGREED}, []
+    with screen(silent=True) as show:
+        for number, problem in enumerate(todo, 1):
+            record, code = _line(solver, problem, show)
+            print(json.dumps(record, ensure_ascii=False), flush=True)
+            records.append(record)
+            exits.add(code)
+            if not flags.quiet:
+                show.progress(number, len(todo), str(record["status"]))
+            if code == EXIT_INTERRUPTED:
+                break
+    if flags.trace:
+        _write(flags.trace, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+    order = (EXIT_INTERRUPTED, EXIT_FAILURE, EXIT_NO_AGREEMENT)
+    return next((code for code in order if code in exits), EXIT_AGREED)
+
+
+def _line(solver: _Solver, problem: problems.Problem, show: Screen) -> tuple[dict[str, Any], int]:
+    """One problem of a file; a problem that is too long does not stop the others."""
+    named = {} if problem.id is None else {"id": problem.id}
+    try:
+        trace, sure = solver.solve(problem.text, show)
+    except ContextOverflow as error:
+        return {**named, "status": "error", "error": error.message, "answer": None}, EXIT_FAILURE
+    return {**named, **_record(trace, sure)}, EXITS[trace.status]
+
+
+def _record(trace: Trace, sure: Sureness | None) -> dict[str, Any]:
+    """The trace as data, with how sure its outcome makes us."""
+    counts = (
+        {"right": sure.right, "n": sure.n, "interval_95": [sure.low, sure.high]} if sure else {}
+    )
+    data = {"case": sure.case, "data": sure.data} if sure else {}
+    return {**trace.as_dict(), "sureness": {**counts, **data} or None}
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all; raises OutputError (the answer is printed by then)."""
+    part = path.with_name(path.name + ".part")
+    try:
+        try:
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the trace cannot be written ({error.strerror})",
+            hint="give --trace a file in a folder that you may write to",
+        ) from None

@@ -1,0 +1,128 @@
+"""What a solve found: samples, rounds and the outcome, as plain data that serialises.
+
+Knows nothing of how samples are drawn or how a round is judged.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lorid_local.answers import Answer, Unparsed, show
+from lorid_local.engine import FinishReason, Role
+
+SCHEMA = "lorid-trace/1"
+Status = Literal["agreed", "no-agreement", "timeout", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One text that a role wrote. `answer` is its vote, or why it has none; KG never votes."""
+
+    role: Role
+    round: int
+    text: str
+    finish_reason: FinishReason
+    tokens: int
+    answer: Answer | Unparsed | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        record: dict[str, Any] = {
+            "text": self.text,
+            "finish_reason": self.finish_reason,
+            "tokens": self.tokens,
+        }
+        if self.answer is not None:
+            record |= _answer_fields(self.answer)
+        return record
+
+
+def _answer_fields(answer: Answer | Unparsed) -> dict[str, Any]:
+    if isinstance(answer, Answer):
+        return {"answer": show_answer(answer), "no_vote": None}
+    return {"answer": None, "no_vote": answer.reason}
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round: System 1's sample, the rules, System 2's sample, and what became of them.
+
+    A sample is missing only where the round was cut short.
+    """
+
+    number: int
+    ir: Sample | None
+    kg: Sample | None
+    rules: tuple[str, ...]
+    dr: Sample | None
+    agreed: bool
+    why: str
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The samples that were drawn."""
+        return tuple(s for s in (self.ir, self.kg, self.dr) if s is not None)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "round": self.number,
+            "agreed": self.agreed,
+            "why": self.why,
+            "rules": list(self.rules),
+            **{s.role.value: s.as_dict() for s in self.samples},
+        }
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The outcome of one problem. `answer` is a best guess unless `status` is 'agreed'."""
+
+    question: str
+    status: Status
+    answer: Answer | None
+    agreed_round: int | None
+    rounds: tuple[Round, ...]
+    protocol: str
+    max_rounds: int
+    seed: int
+    seconds: float
+
+    @property
+    def samples(self) -> Iterator[Sample]:
+        """All samples in the order of the rounds."""
+        return (sample for r in self.rounds for sample in r.samples)
+
+    @property
+    def tokens(self) -> int:
+        """Generated tokens of all samples."""
+        return sum(sample.tokens for sample in self.samples)
+
+    @property
+    def shown_round(self) -> Round | None:
+        """The round to show: the one that agreed, else the last that is whole, else the last."""
+        if self.agreed_round is not None:
+            return self.rounds[self.agreed_round - 1]
+        whole = [r for r in self.rounds if r.ir and r.dr]
+        last = whole or self.rounds
+        return last[-1] if last else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the trace as JSON-ready data, with a schema version."""
+        return {
+            "schema": SCHEMA,
+            "question": self.question,
+            "status": self.status,
+            "answer": show_answer(self.answer) if self.answer else None,
+            "best_guess": self.status != "agreed" and self.answer is not None,
+            "agreed_round": self.agreed_round,
+            "protocol": self.protocol,
+            "max_rounds": self.max_rounds,
+            "seed": self.seed,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
+            "rounds": [r.as_dict() for r in self.rounds],
+        }
+
+
+def show_answer(answer: Answer) -> str:
+    """Return the answer's exact value as text; a time as it was written."""
+    return answer.text if answer.kind == "time" else show(answer.value)

@@ -1,0 +1,1 @@
+"""Adapter bundles shipped as package data, one folder each."""

@@ -1,0 +1,1 @@
+"""Training of the three role adapters (needs the `train` extra)."""
