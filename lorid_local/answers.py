@@ -109,7 +109,7 @@ def vote(text: str, finish_reason: str) -> Answer | Unparsed:
     if isinstance(answer, Unparsed):
         return answer
     wrong = false_steps(text)
-    return Unparsed(f"its arithmetic fails: {wrong[0]}") if wrong else answer
+    return Unparsed(f"its arithmetic fails: {_short(wrong[0])}") if wrong else answer
 
 
 # --- where the answer stands ---

@@ -68,7 +68,8 @@ def false_steps(text: str) -> list[str]:
 
 
 def _tidy(step: str) -> str:
-    return "=".join(part.strip() for part in step[:MAX_LENGTH].split("="))
+    line = step.strip().partition("\n")[0][:MAX_LENGTH]
+    return "=".join(part.strip() for part in line.split("="))
 
 
 def _ok(step: str) -> bool:

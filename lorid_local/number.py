@@ -195,7 +195,10 @@ def _words_at(tokens: list[Token], at: int) -> Found | None:
         after += 1
     if after == at:
         return Found(Fraction(1, 2), "number", at, at + 1) if word == "half" else None
-    if word == "-" and _glued(tokens, after - 1) and _kind(tokens, after + 1) == "word":
+    behind = _text(tokens, after + 1)
+    if word == "-" and _glued(tokens, after - 1) and behind[:1].isalpha():
+        if behind in _PARTS:
+            raise _in_parts(behind)
         return None  # 'seven-ish'
     return _with_half(tokens, Fraction(total + group), at, after)
 
@@ -217,8 +220,12 @@ def _with_half(tokens: list[Token], value: Fraction, first: int, after: int) -> 
     coins = tokens[first].kind != "word" and words[:2] != ["and", "a"]
     part = words[2] if words[:2] == ["and", "a"] else words[0]
     if part in _PARTS or (part in ("quarter", "quarters") and not coins):
-        raise Refused(f"'{tokens[after - 1].text} ... {part}' is unclear: write it as 1/2 or 3/4")
+        raise _in_parts(part)
     return Found(value, "number", first, after)
+
+
+def _in_parts(word: str) -> Refused:
+    return Refused(f"a fraction in words ('{word}') is unclear: write it as 1/2 or 3/4")
 
 
 def _signed(tokens: list[Token], item: Found, number_ends: int) -> Found:
@@ -256,7 +263,8 @@ def _joint(tokens: list[Token], left: Found, right: Found) -> str:
     """Say what stands between two numbers: a 'range', 'ratio' or 'sum', else 'other'."""
     between = [token.text for token in tokens[left.after : right.first]]
     if between == ["-"]:
-        return "range" if _glued(tokens, left.after) else "sum"
+        closed = _glued(tokens, left.after - 1) and _glued(tokens, left.after)
+        return "range" if closed else "sum"
     if " ".join(between) in _RANGES:
         return "range"
     if between == [":"]:
@@ -282,7 +290,7 @@ def _check_rest(tokens: list[Token], item: Found, quote: str, last: bool) -> Non
         before, after = before[-1:], after[:1]
     if before and before[-1].text in _OPERATORS - {"by", "over"}:
         raise Refused(f"{quote} is not worked out")
-    if any(token.text in _NOT_PLAIN | _PARTS for token in before + after):
+    if any(token.text in _NOT_PLAIN for token in before + after):
         raise Refused(f"{quote} is not a plain number")
     if any(token.text in _BOUNDS for token in before):
         raise Refused(f"{quote} is a bound, not one number")

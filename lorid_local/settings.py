@@ -45,13 +45,13 @@ def _build(table: dict[str, Any], cls: type, at: str, faults: list[str]) -> Any:
         if key not in keys:
             near = did_you_mean(key, keys)
             faults.append(f"unknown key {at + key!r}{near}")
-    values = {}
+    values, before = {}, len(faults)
     for key, name in keys.items():
         if key in table:
             values[name] = _value(table[key], hints[name], at + key, faults)
         elif _required(fields[name]):
             faults.append(f"missing key {at + key!r}")
-    if any(_required(f) and n not in values for n, f in fields.items()):
+    if len(faults) > before:  # the class's own checks expect values of the right kind
         return None
     try:
         return cls(**values)

@@ -1,0 +1,88 @@
+"""`lorid solve` at t = 1 against three stock `Llama(lora_path=...)` objects: time and memory.
+
+    python benchmarks/solve_vs_stock.py --pairs 7
+
+Whole processes, started in turn (A B A B ...), on the same problem with the same files,
+prompts and greedy samples; wall time and peak memory as the kernel accounts them. Also the CPU
+time of `lorid --help`. Run it on an idle machine: another busy process slows llama.cpp tenfold.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+PROBLEM = (
+    "A baker makes 15 trays of rolls with 12 rolls on each tray. She sells 120 rolls in the "
+    "morning and half of the rest in the afternoon. How many rolls are left?"
+)
+LORID = [sys.executable, "-c", "from lorid_local.cli import main; main()"]
+
+
+class Cost(NamedTuple):
+    """One process: seconds of wall and CPU time, peak resident memory in MiB, its output."""
+
+    wall: float
+    cpu: float
+    peak: float
+    output: str
+
+
+FIGURES: dict[str, Callable[[Cost], float]] = {
+    "wall seconds": lambda cost: cost.wall,
+    "peak MiB": lambda cost: cost.peak,
+}
+
+
+def measure(command: list[str]) -> Cost:
+    """Run `command` once and return what it cost."""
+    with tempfile.TemporaryFile() as out:
+        started = time.monotonic()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.DEVNULL)  # fmt: skip
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        output = out.read().decode()
+    if process.returncode not in (0, 3):
+        raise click.ClickException(f"{command} ended with {process.returncode}")
+    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output)
+
+
+def same_texts(lorid: str, stock: str) -> bool:
+    """True if both wrote the same three texts (printed in the order IR, KG, DR)."""
+    first = json.loads(lorid)["rounds"][0]
+    return "\n".join(first[role]["text"] for role in ("ir", "kg", "dr")) == stock.strip()
+
+
+@click.command()
+@click.option("--pairs", default=7, show_default=True)
+def main(pairs: int) -> None:
+    """Print medians of both and of the ratios pair by pair."""
+    ours = [*LORID, "solve", "--rounds", "1", "--json", PROBLEM]
+    stock = [sys.executable, str(Path(__file__).with_name("stock_once.py")), PROBLEM]
+    warm = measure(ours), measure(stock)
+    print("same three texts:", same_texts(warm[0].output, warm[1].output))
+    costs = [(measure(ours), measure(stock)) for _ in range(pairs)]
+    for name, figure in FIGURES.items():
+        ours_, stocks = ([figure(pair[side]) for pair in costs] for side in (0, 1))
+        ratio = statistics.median(x / y for x, y in zip(ours_, stocks, strict=True))
+        print(
+            f"{name}: lorid {statistics.median(ours_):.2f}, stock {statistics.median(stocks):.2f}, "
+            f"ratio lorid/stock {ratio:.2f} (median of {pairs} pairs)"
+        )
+    helps = [measure([*LORID, "--help"]).cpu for _ in range(21)]
+    print(f"lorid --help: {statistics.median(helps):.3f} s of CPU time (median of 21)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Training for real, on a tiny model: what is learnt, what is masked, what a resume gives."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lorid_train import masking, run, sft
+from lorid_train import recipe as recipes
+
+from lorid_local.base import Base
+from lorid_local.engine import Part, Role
+from lorid_local.errors import ModelError, OutputError, TrainError
+from lorid_local.gguf_header import read_header
+from tests.test_train_data import FILES, RULES, write_lines
+from tests.tiny import tiny_llama_gguf
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+LORA = recipes.Lora(rank=4, alpha=8)
+RUN = recipes.Run(learning_rate=5e-3, batch_tokens=400, epochs=6, checkpoint_steps=4)
+PROBLEMS: list[dict[str, object]] = [
+    {"question": f"What is {a} and {a}?", "answer": f"It is <<{a}+{a}={2 * a}>>.\n#### {2 * a}"}
+    for a in range(1, 25)
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama_gguf(tmp_path_factory.mktemp("base") / "tiny.gguf")
+
+
+@pytest.fixture
+def learner(base: Path) -> sft.Learner:
+    return sft.load(base, LORA, threads=1, seed=1)
+
+
+def encoded(learner: sft.Learner) -> list[masking.Encoded]:
+    encode = sft.encoder(learner.tokenizer)
+    prompts = [f"What is {a} and {a}?" for a in range(1, 25)]
+    return [
+        masking.Encoded((*encode(p, False), *encode(f"{a}", False), 2), len(encode(p, False)))
+        for a, p in enumerate(prompts, 1)
+    ]
+
+
+def silent(step: sft.Step) -> None:
+    pass
+
+
+def test_the_loss_falls_and_the_adapter_is_saved(learner: sft.Learner, tmp_path: Path) -> None:
+    figures = sft.train(learner, encoded(learner), RUN, tmp_path, seed=1, progress=silent)
+    losses = figures["losses"]
+    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+    config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"]) == (4, 8)
+    assert (tmp_path / "adapter/adapter_model.safetensors").is_file()
+
+
+def test_the_loss_is_that_of_the_whole_sequence_with_the_prompt_masked(
+    learner: sft.Learner,
+) -> None:
+    """Computed another way: transformers' own loss over labels, padding masked out."""
+    batch = encoded(learner)[:5]
+    width = max(len(e.ids) for e in batch)
+    ids = torch.tensor([[*e.ids, *[0] * (width - len(e.ids))] for e in batch])
+    labels = torch.tensor(
+        [[*[-100] * e.prompt_length, *e.ids[e.prompt_length :], *[-100] * (width - len(e.ids))]
+         for e in batch]
+    )  # fmt: skip
+    mask = torch.tensor([[1] * len(e.ids) + [0] * (width - len(e.ids)) for e in batch])
+    expected = learner.model(input_ids=ids, attention_mask=mask, labels=labels).loss
+    ours = sft.target_loss(learner.model, batch, learner.device)
+    assert float(ours) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_special_tokens_are_read_in_special_parts_only(learner: sft.Learner) -> None:
+    encode = sft.encoder(learner.tokenizer)
+    parts = (Part("<|im_start|>", special=True), Part("a<|im_end|>"))
+    ids = masking.encode_prompt(parts, encode)
+    assert ids[0] == 1
+    assert 2 not in ids
+    assert learner.tokenizer.eos_token_id == 2
+
+
+def interrupted_after(steps: int) -> Callable[[sft.Step], None]:
+    def progress(step: sft.Step) -> None:
+        if step.number == steps:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_a_resumed_run_has_the_loss_curve_of_an_uninterrupted_one(
+    base: Path, tmp_path: Path
+) -> None:
+    def losses(out: Path, progress: Callable[[sft.Step], None] = silent) -> list[float]:
+        learner = sft.load(base, recipes.Lora(rank=4, alpha=8, dropout=0.1), threads=1, seed=1)
+        found: Any = sft.train(
+            learner, encoded(learner), RUN, out, seed=1, progress=progress
+        )["losses"]
+        return list(found)
+
+    whole = losses(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):  # past the checkpoint of step 4, which must serve
+        losses(tmp_path / "cut", interrupted_after(6))
+    assert losses(tmp_path / "cut") == whole
+
+
+def test_a_checkpoint_of_another_run_is_refused(learner: sft.Learner, tmp_path: Path) -> None:
+    examples = encoded(learner)
+    short = recipes.Run(batch_tokens=400, token_budget=1)
+    sft.train(learner, examples, short, tmp_path, seed=1, progress=silent)
+    with pytest.raises(TrainError) as caught:
+        sft.train(learner, examples, RUN, tmp_path, seed=1, progress=silent)
+    assert caught.value.message == (
+        f"{tmp_path / 'checkpoint.pt'}: belongs to another run (other data, seed or batch plan)"
+    )
+
+
+def test_a_diverged_run_stops_and_keeps_its_checkpoint(
+    learner: sft.Learner, tmp_path: Path
+) -> None:
+    with torch.no_grad():
+        next(p for p in learner.model.parameters() if p.requires_grad).fill_(float("nan"))
+    with pytest.raises(TrainError) as caught:
+        sft.train(learner, encoded(learner), RUN, tmp_path, seed=1, progress=silent)
+    assert caught.value.message == (
+        "the loss is nan: training has diverged; the last checkpoint is kept"
+    )
+
+
+def test_an_adapter_that_does_not_fit_the_base_is_refused(base: Path) -> None:
+    with pytest.raises(TrainError) as caught:
+        sft.load(base, recipes.Lora(targets=("no_such_linear",)), threads=1, seed=1)
+    assert caught.value.message.startswith("the adapter does not fit the base: ")
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.5), (1, 1.0), (2, 1.0), (11, 0.5), (20, 0.0)])
+def test_the_schedule_warms_up_and_falls_along_a_cosine(step: int, share: float) -> None:
+    assert sft.schedule(step, 20, 0.1) == pytest.approx(share, abs=1e-9)
+
+
+def recipe_for(base: Path) -> recipes.Recipe:
+    runs = recipes.Roles(ir=recipes.Run(batch_tokens=600, max_length=256, checkpoint_steps=100))
+    return recipes.Recipe("tiny", "terse-1", Base(path=str(base)), FILES, LORA, runs, threads=1)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_lines(folder / "train.jsonl", PROBLEMS)
+    write_lines(folder / "rules.jsonl", list(RULES))
+    (folder / "dev_ids.txt").write_text("3\n")
+    return folder
+
+
+def test_a_recipe_runs_from_start_to_end_and_leaves_a_manifest(
+    base: Path, root: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    out = tmp_path / "run"
+    adapter = run.start(recipe_for(base), Role.IR, root, out, silent, said.append)
+    assert adapter == out / "adapter"
+    assert said[0] == "23 examples; left out: 1 dev_ids.txt"
+    manifest = json.loads((out / "run.json").read_text())
+    assert manifest["role"] == "ir"
+    assert manifest["examples"] == 23
+    assert set(manifest["data_sha256"]) == {"train.jsonl", "rules.jsonl"}
+    assert len(manifest["losses"]) == manifest["steps"] > 0
+
+
+def test_a_trained_adapter_converts_to_gguf_and_acts(base: Path, root: Path, tmp_path: Path) -> None:
+    from lorid_convert.pipeline import convert
+
+    from lorid_local.llama import LlamaEngine, Options
+
+    adapter = run.start(recipe_for(base), Role.IR, root, tmp_path / "run", silent, lambda text: None)
+    convert(adapter, base, tmp_path / "ir.gguf")
+    assert len(read_header(tmp_path / "ir.gguf").tensors) == 2 * 2 * len(LORA.targets)
+    LlamaEngine(base, {Role.IR: tmp_path / "ir.gguf"}, Options(threads=1)).close()
+
+
+def test_another_base_than_the_recipe_names_is_refused(
+    base: Path, root: Path, tmp_path: Path
+) -> None:
+    recipe = replace(recipe_for(base), base=Base(path=str(base), sha256="0" * 64))
+    with pytest.raises(ModelError) as caught:
+        run.start(recipe, Role.IR, root, tmp_path / "run", silent, lambda text: None)
+    assert caught.value.message == (
+        f"{base}: not the base that the recipe names (its SHA-256 differs)"
+    )
+
+
+def test_an_out_folder_that_cannot_be_made_is_named(base: Path, root: Path) -> None:
+    out = root / "train.jsonl" / "run"
+    with pytest.raises(OutputError) as caught:
+        run.start(recipe_for(base), Role.IR, root, out, silent, lambda text: None)
+    assert caught.value.message == f"{out}: cannot be made (Not a directory)"
