@@ -148,7 +148,7 @@ class LlamaEngine:
         state = self._state(requests, prompts)
         run = _Run(self._model, state, requests, prompts, self.options.width)
         try:
-            return run.finish(on_token, cancelled)
+            return run.finish(on_token, _latched(cancelled))
         finally:
             run.clean_up()
 
@@ -156,6 +156,8 @@ class LlamaEngine:
         tokens = [] if self._model.bos is None else [self._model.bos]
         for part in request.prompt:
             tokens += self._model.tokenize(part.text, part.special)
+        if not tokens:
+            raise EngineError("a request's prompt holds no tokens")
         limit = self._limit()
         if len(tokens) + request.max_tokens > limit:
             raise ContextOverflow(
@@ -229,6 +231,18 @@ def _cells(requests: Sequence[Request], prompts: list[list[int]], width: int) ->
     return -(-cells // CELL_STEP) * CELL_STEP
 
 
+def _latched(cancelled: Cancelled) -> Cancelled:
+    """Return `cancelled` with a yes that holds: a prompt read in part must not be sampled from."""
+    told = False
+
+    def asked() -> bool:
+        nonlocal told
+        told = told or cancelled()
+        return told
+
+    return asked
+
+
 class _Run:
     """One call of `generate`: admits requests while there is room, steps, collects."""
 
@@ -253,7 +267,7 @@ class _Run:
         """Run every request to its end and return the completions in request order."""
         while self.waiting or self.active:
             if cancelled():
-                self._cancel()
+                self._cancel(on_token)
                 break
             while self.waiting and self._fits(self.waiting[0]):
                 self._admit(*self.waiting.popleft(), cancelled)
@@ -311,8 +325,7 @@ class _Run:
         self.context.decode([Slot(s.pending, s.position, s.sequence, True) for s in self.active])
         for place, sample in enumerate(self.active):
             self._advance(sample, sample.sampler.draw(self.context, place))
-            if on_token and (fresh := sample.fresh_text()):
-                on_token(sample.index, fresh)
+            self._show(sample, on_token)
         for sample in [s for s in self.active if s.finish]:
             self._retire(sample)
 
@@ -328,15 +341,20 @@ class _Run:
         if sample.tokens >= sample.request.max_tokens and not sample.finish:
             sample.finish = "length"
 
+    def _show(self, sample: _Sample, on_token: OnToken | None) -> None:
+        if on_token and (fresh := sample.fresh_text()):
+            on_token(sample.index, fresh)
+
     def _retire(self, sample: _Sample) -> None:
         self.active.remove(sample)
         self.context.forget(sample.sequence)
         self.free.append(sample.sequence)
         self.done[sample.index] = sample.completion()
 
-    def _cancel(self) -> None:
+    def _cancel(self, on_token: OnToken | None) -> None:
         for sample in list(self.active):
             sample.finish = "cancelled"
+            self._show(sample, on_token)  # what was held back for a stop string
             self._retire(sample)
         for index, _, _ in self.waiting:
             self.done[index] = Completion("", "cancelled", 0)

@@ -14,7 +14,7 @@ from typing import Literal
 from lorid_local import prompts
 from lorid_local.answers import Answer, Unparsed, find, same, vote
 from lorid_local.engine import Cancelled, Completion, Engine, Request, Role, never
-from lorid_local.trace import Round, Sample, Status, Trace, show_answer
+from lorid_local.trace import Round, Sample, Status, Trace
 
 Protocol = Literal["same-round", "pooled"]
 MAX_ROUNDS = 100
@@ -244,13 +244,13 @@ def _judge(drawn: Round, before: list[Round], protocol: Protocol) -> tuple[Round
     pools = [drawn] if protocol == "same-round" else [*before, drawn]
     winner = _shared([r.ir for r in pools], [r.dr for r in pools])
     if winner:
-        return replace(drawn, agreed=True, why=f"both say {show_answer(winner)}"), winner
+        return replace(drawn, agreed=True, why=f"both say {winner.shown}"), winner
     return replace(drawn, why=_why(drawn.ir.answer, drawn.dr.answer)), None
 
 
 def _why(ir: Answer | Unparsed | None, dr: Answer | Unparsed | None) -> str:
     if isinstance(ir, Answer) and isinstance(dr, Answer):
-        return f"System 1 says {show_answer(ir)}, System 2 says {show_answer(dr)}"
+        return f"System 1 says {ir.shown}, System 2 says {dr.shown}"
     none = [f"System {n}: {a.reason}" for n, a in ((1, ir), (2, dr)) if isinstance(a, Unparsed)]
     return "; ".join(none)
 

@@ -14,7 +14,7 @@ from lorid_local.calibration import Sureness
 from lorid_local.engine import Role
 from lorid_local.loop import Drawn, Event, Judged
 from lorid_local.prompts import printable
-from lorid_local.trace import Round, Trace, show_answer
+from lorid_local.trace import Round, Trace
 
 TITLES = {
     Role.KG: "What one must know",
@@ -84,7 +84,7 @@ class Silent:
             for line in self.lines(trace, sure):
                 self.say(line)
         if trace.answer:
-            print(show_answer(trace.answer))
+            print(trace.answer.shown)
         elif quiet:
             self.say("No answer: " + outcome(trace))
 

@@ -94,7 +94,8 @@ def settle(contents: bundles.BundleFile, flags: Flags) -> Setup:
     changed: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
     if flags.no_adapters:
         changed |= {"prompt": PLAIN_PROMPT, "adapter": "", "sha256": ""}
-    over: dict[str, Any] = {"rounds": flags.rounds, "protocol": flags.protocol, "width": flags.width}
+    over: dict[str, Any] = {"rounds": flags.rounds, "protocol": flags.protocol}
+    over |= {"width": flags.width}
     try:
         table = {r.value: replace(contents.roles.of(r), **changed) for r in Role}
         settings = replace(contents.loop, **{k: v for k, v in over.items() if v is not None})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lorid_local.answers import Answer, Unparsed, show
+from lorid_local.answers import Answer, Unparsed
 from lorid_local.engine import FinishReason, Role
 
 SCHEMA = "lorid-trace/1"
@@ -38,7 +38,7 @@ class Sample:
 
 def _answer_fields(answer: Answer | Unparsed) -> dict[str, Any]:
     if isinstance(answer, Answer):
-        return {"answer": show_answer(answer), "no_vote": None}
+        return {"answer": answer.shown, "no_vote": None}
     return {"answer": None, "no_vote": answer.reason}
 
 
@@ -111,7 +111,7 @@ class Trace:
             "schema": SCHEMA,
             "question": self.question,
             "status": self.status,
-            "answer": show_answer(self.answer) if self.answer else None,
+            "answer": self.answer.shown if self.answer else None,
             "best_guess": self.status != "agreed" and self.answer is not None,
             "agreed_round": self.agreed_round,
             "protocol": self.protocol,
@@ -121,8 +121,3 @@ class Trace:
             "seconds": round(self.seconds, 3),
             "rounds": [r.as_dict() for r in self.rounds],
         }
-
-
-def show_answer(answer: Answer) -> str:
-    """Return the answer's exact value as text; a time as it was written."""
-    return answer.text if answer.kind == "time" else show(answer.value)

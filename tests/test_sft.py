@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lorid_train import masking, run, sft
-from lorid_train import recipe as recipes
 
 from lorid_local.base import Base
 from lorid_local.engine import Part, Role
 from lorid_local.errors import ModelError, OutputError, TrainError
 from lorid_local.gguf_header import read_header
+from lorid_train import masking, run, sft
+from lorid_train import recipe as recipes
 from tests.test_train_data import FILES, RULES, write_lines
 from tests.tiny import tiny_llama_gguf
 
@@ -98,9 +98,9 @@ def test_a_resumed_run_has_the_loss_curve_of_an_uninterrupted_one(
 ) -> None:
     def losses(out: Path, progress: Callable[[sft.Step], None] = silent) -> list[float]:
         learner = sft.load(base, recipes.Lora(rank=4, alpha=8, dropout=0.1), threads=1, seed=1)
-        found: Any = sft.train(
-            learner, encoded(learner), RUN, out, seed=1, progress=progress
-        )["losses"]
+        found: Any = sft.train(learner, encoded(learner), RUN, out, seed=1, progress=progress)[
+            "losses"
+        ]
         return list(found)
 
     whole = losses(tmp_path / "whole")
@@ -173,12 +173,11 @@ def test_a_recipe_runs_from_start_to_end_and_leaves_a_manifest(
     assert len(manifest["losses"]) == manifest["steps"] > 0
 
 
-def test_a_trained_adapter_converts_to_gguf_and_acts(base: Path, root: Path, tmp_path: Path) -> None:
+def test_a_trained_adapter_converts_and_acts(base: Path, root: Path, tmp_path: Path) -> None:
     from lorid_convert.pipeline import convert
-
     from lorid_local.llama import LlamaEngine, Options
 
-    adapter = run.start(recipe_for(base), Role.IR, root, tmp_path / "run", silent, lambda text: None)
+    adapter = run.start(recipe_for(base), Role.IR, root, tmp_path / "run", silent, [].append)
     convert(adapter, base, tmp_path / "ir.gguf")
     assert len(read_header(tmp_path / "ir.gguf").tensors) == 2 * 2 * len(LORA.targets)
     LlamaEngine(base, {Role.IR: tmp_path / "ir.gguf"}, Options(threads=1)).close()

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from lorid_train import data, masking
-from lorid_train import recipe as recipes
 
 from lorid_local.engine import Role
 from lorid_local.errors import SettingsError, TrainError
 from lorid_local.prompts import profile
+from lorid_train import data, masking
+from lorid_train import recipe as recipes
 
 RECIPES = Path(__file__).parents[1] / "train" / "recipes"
 PROFILE = profile("terse-1")
@@ -72,7 +72,8 @@ def test_dr_examples_carry_the_rules_in_the_prompt_and_prose_as_target(root: Pat
     first = data.build(FILES, root, Role.DR, PROFILE).kept[0]
     assert first.target == "Ann has 3 + 4 = <<3 + 4=7>>7 beads.\n#### 7"
     text = "".join(part.text for part in first.prompt)
-    assert text.endswith("Rules:\nAdd the parts to get the whole.<|im_end|>\n<|im_start|>assistant\n")
+    end = "<|im_end|>\n<|im_start|>assistant\n"
+    assert text.endswith("Rules:\nAdd the parts to get the whole." + end)
 
 
 def test_the_prompt_in_training_is_the_prompt_at_run_time(root: Path) -> None:

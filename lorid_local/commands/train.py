@@ -10,10 +10,11 @@ from lorid_local.engine import Role
 
 @click.command(short_help="Train one role's LoRA adapter from a recipe.")
 @click.argument("recipe", type=click.Path(path_type=Path))
-@option("--role", type=click.Choice([r.value for r in Role]), required=True, help="Which of the three adapters to train.")  # fmt: skip
-@option("--data", "root", type=click.Path(path_type=Path), default=Path(), help="Folder that the recipe's data files lie in.")  # fmt: skip
+@option("--role", type=click.Choice([r.value for r in Role]), required=True, help="The adapter.")
+@option("--data", "root", type=click.Path(path_type=Path), default=Path(),
+        help="Folder that the recipe's data files lie in.")  # fmt: skip
 @option("--out", type=click.Path(path_type=Path),
-              help="Folder for the run [default: runs/RECIPE-ROLE].")  # fmt: skip
+        help="Folder for the run [default: runs/RECIPE-ROLE].")  # fmt: skip
 @click.help_option("-h", "--help")
 def command(recipe: Path, role: str, root: Path, out: Path | None) -> None:
     """Train one role's LoRA adapter from RECIPE, a .toml file.
