@@ -2,9 +2,9 @@
 
     python benchmarks/dev_report.py --data ../shared/data --out runs/dev.jsonl --problems 200
 
-Samples are drawn across problems in one batch, round by round, only for problems that have
-not agreed yet (same-round protocol), and stored a line a problem and round; started again,
-it goes on where it stopped. Methods are then replayed on the stored samples by the product's
+Round 1 is drawn across problems in one batch, rounds 2 to t together for each problem that
+disagrees (same-round protocol), stored a line a problem and round; started again, it goes
+on where it stopped. Methods are then replayed on the stored samples by the product's
 own loop. Reads GSM8K's train file and dev_ids.txt below --data; writes no question text.
 """
 
@@ -27,6 +27,7 @@ from lorid_local.llama import LlamaEngine, Options
 from lorid_local.solving import PLAIN_PROMPT
 from lorid_local.trace import Trace
 
+CHUNK = 16  # problems whose first rounds are drawn in one call
 Samples = dict[tuple[int, int], dict[str, Any]]  # (problem's line, round) -> role -> completion
 
 
@@ -50,9 +51,9 @@ class Replay:
         return Completion(**self.samples[self.line, self.drawn[role]][role.value])
 
 
-def problems(data: Path, count: int) -> dict[int, tuple[str, Answer]]:
-    """Return the first `count` dev problems: line -> (question, gold answer)."""
-    ids = [int(i) for i in (data / "gsm8k/dev_ids.txt").read_text().split()][:count]
+def problems(data: Path, skip: int, count: int) -> dict[int, tuple[str, Answer]]:
+    """Return `count` dev problems behind the first `skip`: line -> (question, gold answer)."""
+    ids = [int(i) for i in (data / "gsm8k/dev_ids.txt").read_text().split()][skip : skip + count]
     lines = (data / "gsm8k/train.jsonl").read_text().splitlines()
     found = {}
     for i in ids:
@@ -79,23 +80,22 @@ def solve(line: int, samples: Samples, roles: loop.RoleTable, t: int, protocol: 
 
 
 def draw(
-    engine: Engine, questions: dict[int, str], roles: loop.RoleTable, number: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Draw one round of all `questions` in three calls; yield (line, role -> completion)."""
-    rules: dict[int, tuple[str, ...]] = dict.fromkeys(questions, ())
-    samples: dict[int, dict[str, Any]] = {line: {} for line in questions}
+    engine: Engine, todo: list[tuple[int, int]], questions: dict[int, str], roles: loop.RoleTable
+) -> Samples:
+    """Draw the (problem, round) pairs of `todo`, a call a role; return their samples."""
+    rules: dict[tuple[int, int], tuple[str, ...]] = dict.fromkeys(todo, ())
+    samples: Samples = {pair: {} for pair in todo}
+    started = time.monotonic()
     for role in (Role.IR, Role.KG, Role.DR):
-        requests = [_request(roles, role, q, rules[i], number) for i, q in questions.items()]
-        started = time.monotonic()
-        done = engine.generate(requests)
-        tokens, seconds = sum(c.tokens for c in done), time.monotonic() - started
-        print(f"round {number} {role}: {len(done)} samples, {tokens} tokens, "
-              f"{tokens / seconds:.0f} tokens/s", file=sys.stderr, flush=True)  # fmt: skip
-        for line, c in zip(questions, done, strict=True):
-            samples[line][role.value] = vars(c)
+        requests = [_request(roles, role, questions[i], rules[i, k], k) for i, k in todo]
+        for pair, c in zip(todo, engine.generate(requests), strict=True):
+            samples[pair][role.value] = vars(c)
             if role is Role.KG:
-                rules[line] = prompts.rules(c.text)
-    yield from samples.items()
+                rules[pair] = prompts.rules(c.text)
+    tokens = sum(c["tokens"] for drawn in samples.values() for c in drawn.values())
+    speed = tokens / (time.monotonic() - started)
+    print(f"{len(todo)} rounds, {tokens} tokens, {speed:.0f} tokens/s", file=sys.stderr, flush=True)
+    return samples
 
 
 def _request(
@@ -167,16 +167,34 @@ def _loop_lines(
     return lines
 
 
+def _open_rounds(
+    samples: Samples, lines: list[int], roles: loop.RoleTable, t: int
+) -> Iterator[list[tuple[int, int]]]:
+    """Yield what is still to draw: round 1 of all, then rounds 2..t of those that disagree.
+
+    A problem's later rounds are drawn together, so that they share its prompt.
+    """
+    first = [(i, 1) for i in lines if (i, 1) not in samples]
+    for at in range(0, len(first), CHUNK):
+        yield first[at : at + CHUNK]
+    for i in lines:
+        if solve(i, samples, roles, 1, "same-round").status != "agreed":
+            rest = [(i, k) for k in range(2, t + 1) if (i, k) not in samples]
+            if rest:
+                yield rest
+
+
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--problems", "count", default=200, show_default=True)
+@click.option("--skip", default=0, help="Leave out this many problems first.")
 @click.option("--rounds", "t", default=8, show_default=True)
 @click.option("--bundle", "name", default=bundles.DEFAULT, show_default=True)
 @click.option("--no-adapters", is_flag=True, help="The untouched base with the plain prompts.")
 @click.option("--threads", default=0)
 def main(
-    data: Path, out: Path, count: int, t: int, name: str, no_adapters: bool, threads: int
+    data: Path, out: Path, count: int, skip: int, t: int, name: str, no_adapters: bool, threads: int
 ) -> None:
     """Draw what is missing in --out, then print the table."""
     chosen = bundles.find(name)
@@ -184,27 +202,20 @@ def main(
     if no_adapters:
         changed = {r.value: replace(roles.of(r), prompt=PLAIN_PROMPT) for r in Role}
         roles = loop.RoleTable(**changed)
-    dev, samples = problems(data, count), load(out)
+    dev, samples = problems(data, skip, count), load(out)
+    questions = {i: question for i, (question, _) in dev.items()}
     adapters = {} if no_adapters else chosen.adapters()
-    with LlamaEngine(chosen.base(), adapters, Options(threads=threads)) as engine:
-        for number in range(1, t + 1):
-            open_ = {
-                i: question
-                for i, (question, _) in dev.items()
-                if (
-                    number == 1
-                    or solve(i, samples, roles, number - 1, "same-round").status != "agreed"
-                )
-                and (i, number) not in samples
-            }
-            if not open_:
-                continue
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with open(out, "a", encoding="utf-8") as file:
-                for line, drawn in draw(engine, open_, roles, number):
-                    samples[line, number] = drawn
-                    record = {"line": line, "round": number, "samples": drawn}
-                    file.write(json.dumps(record) + "\n")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        LlamaEngine(chosen.base(), adapters, Options(threads=threads)) as engine,
+        open(out, "a", encoding="utf-8") as file,
+    ):
+        for todo in _open_rounds(samples, list(dev), roles, t):
+            for (line, number), drawn in draw(engine, todo, questions, roles).items():
+                samples[line, number] = drawn
+                record = {"line": line, "round": number, "samples": drawn}
+                file.write(json.dumps(record) + "\n")
+            file.flush()
     for text in table(samples, {i: gold for i, (_, gold) in dev.items()}, roles, t):
         print(text)
 

@@ -18,7 +18,7 @@ class Base:
     sha256: str = ""
 
     def __post_init__(self) -> None:
-        if bool(self.path) == bool(self.package and self.file):
+        if bool(self.package) != bool(self.file) or bool(self.path) == bool(self.package):
             raise ValueError("give either package and file, or path")
 
     def locate(self) -> Path:

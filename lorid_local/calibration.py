@@ -20,6 +20,9 @@ class Band:
     right: int
     n: int
 
+    def __post_init__(self) -> None:
+        _check(self.right, self.n)
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -27,6 +30,14 @@ class Counts:
 
     right: int
     n: int
+
+    def __post_init__(self) -> None:
+        _check(self.right, self.n)
+
+
+def _check(right: int, n: int) -> None:
+    if not 0 <= right <= n:
+        raise ValueError(f"right must lie in 0 to n, got {right} of {n}")
 
 
 @dataclass(frozen=True)

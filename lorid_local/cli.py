@@ -3,22 +3,45 @@
 Imports nothing heavy, so that Ctrl-C during start-up also ends without a traceback.
 """
 
-import contextlib
+import errno
 import os
 import sys
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
     """Run the command line; never returns."""
     try:
+        _open_streams()
         sys.exit(_run())
     except KeyboardInterrupt:
         _say("Interrupted.")
         sys.exit(130)
     except BrokenPipeError:
         # the reader has gone (`| head -1`): no message, and none from Python's exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_stdout()
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        _drop_stdout()
+        _say(f"Error: the answer cannot be written ({error.strerror})")
+        sys.exit(1)
+
+
+def _open_streams() -> None:
+    """A stream that was closed before the start, as by `<&-`, is None: read and write nothing."""
+    sys.stdin = sys.stdin or open(os.devnull)
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    # a letter that the terminal's encoding lacks must not cost the answer
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):
+        reconfigure(errors="backslashreplace")
+
+
+def _drop_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _run() -> int:
@@ -44,8 +67,10 @@ def _run() -> int:
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # stderr closed or full: there is nobody left to tell
+    try:  # noqa: SIM105 - Ctrl-C while contextlib is imported, before main, would be a traceback
         print(_printable(text), file=sys.stderr, flush=True)
+    except OSError:  # stderr closed or full: there is nobody left to tell
+        pass
 
 
 def _printable(text: str) -> str:

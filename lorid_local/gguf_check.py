@@ -47,8 +47,9 @@ def check_adapter(adapter: Header, base: Header) -> None:
 
 
 def _faults(adapter: Header, base: Header) -> list[str]:
-    names = {name.rpartition(".lora_")[0] for name in adapter.tensors if ".lora_" in name}
-    faults = [f"tensor {n} is no LoRA pair" for n in adapter.tensors if ".lora_" not in n]
+    halves = [name for name in adapter.tensors if name.endswith((".lora_a", ".lora_b"))]
+    names = {name.rpartition(".lora_")[0] for name in halves}
+    faults = [f"tensor {n} is no LoRA pair" for n in adapter.tensors if n not in halves]
     if not names:
         faults.append("it holds no tensors")
     for name in sorted(names):
@@ -57,7 +58,12 @@ def _faults(adapter: Header, base: Header) -> list[str]:
             faults.append(f"{name} lacks its lora_{'a' if a is None else 'b'}")
         elif name not in base.tensors:
             faults.append(f"the base has no tensor {name}")
-        elif (b.shape[0], a.shape[-1]) != base.tensors[name].shape or a.shape[0] != b.shape[-1]:
+        elif len(a.shape) != 2 or len(b.shape) != 2:
+            faults.append(f"the LoRA pair of {name} is not two matrices")
+        elif a.shape[0] != b.shape[1]:
+            ranks = f"rank {a.shape[0]} in its lora_a and {b.shape[1]} in its lora_b"
+            faults.append(f"{name} has {ranks}")
+        elif (b.shape[0], a.shape[1]) != base.tensors[name].shape:
             shape = "x".join(map(str, base.tensors[name].shape))
-            faults.append(f"{name} is {b.shape[0]}x{a.shape[-1]} here and {shape} in the base")
+            faults.append(f"{name} is {b.shape[0]}x{a.shape[1]} here and {shape} in the base")
     return faults

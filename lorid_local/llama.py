@@ -113,8 +113,12 @@ class LlamaEngine:
         for path in adapters.values():
             check_adapter(read_header(path), header)
         self._model = Model(base, self.options.gpu_layers)
-        self._adapters = {role: self._model.load_adapter(p) for role, p in adapters.items()}
-        self._prove(adapters)
+        try:
+            self._adapters = {role: self._model.load_adapter(p) for role, p in adapters.items()}
+            self._prove(adapters)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> "LlamaEngine":
         return self
@@ -140,6 +144,8 @@ class LlamaEngine:
         Raises ContextOverflow before anything runs if a prompt and its max_tokens exceed the
         context, EngineError if llama.cpp fails; the engine stays usable after either.
         """
+        if not self._model.handle:
+            raise EngineError("the engine is closed")
         if not requests:
             return []
         if len({request.role for request in requests}) > 1:

@@ -4,6 +4,7 @@ Every failure of a native call becomes a LoridError here. Knows no roles and no 
 """
 
 import ctypes
+import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -37,8 +38,12 @@ class _Log:
             sys.stderr.write(line)
 
     def reason(self) -> str:
-        """Return the last line that tells of an error, for a message."""
-        told = [line.strip() for line in self.lines if "error" in line or "failed" in line]
+        """Return the last line that tells of an error, for a message; it is told once."""
+        lines = [line.strip() for line in self.lines]
+        self.lines.clear()
+        # "failed to load model" comes last and says less than the "error" before it
+        told = [line for line in lines if "error" in line]
+        told = told or [line for line in lines if "failed" in line]
         return told[-1] if told else "llama.cpp gave no reason"
 
 
@@ -63,7 +68,7 @@ class Model:
         if gpu_layers is None:
             gpu_layers = ALL_LAYERS if llama_cpp.llama_supports_gpu_offload() else 0
         params.n_gpu_layers = gpu_layers
-        self.handle = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+        self.handle = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not self.handle:
             raise ModelError(
                 f"{path}: llama.cpp cannot load this model ({LOG.reason()})",
@@ -103,7 +108,7 @@ class Model:
 
     def load_adapter(self, path: Path) -> Any:
         """Load a GGUF LoRA; it lives as long as the model."""
-        adapter = llama_cpp.llama_adapter_lora_init(self.handle, str(path).encode())
+        adapter = llama_cpp.llama_adapter_lora_init(self.handle, os.fsencode(path))
         if not adapter:
             raise ModelError(
                 f"{path}: llama.cpp refused this adapter ({LOG.reason()})",

@@ -274,5 +274,6 @@ def _status(
         return "agreed"
     if cancelled:
         return "interrupted"
-    complete = len(rounds) == settings.rounds and all(r.dr for r in rounds)
+    last = [r.dr for r in rounds if r.dr and r.dr.finish_reason != "cancelled"]
+    complete = len(last) == settings.rounds
     return "timeout" if over and not complete else "no-agreement"

@@ -4,6 +4,7 @@ A profile's text never changes once adapters were trained on it; a new text gets
 name. Knows no model: what is special is marked, and tokenized, part by part.
 """
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ class Chat:
 CHATS = {"chatml": Chat("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")}
 
 
+_FILLED_IN = re.compile(r"\{question\}|\{knowledge\}")
+
+
 @dataclass(frozen=True)
 class Profile:
     """The user turn of each role; {question} and, for DR, {knowledge} are filled in."""
@@ -37,9 +41,9 @@ class Profile:
         """Return the prompt of `role`; the user's text is never marked special."""
         chat = CHATS[self.chat]
         template: str = getattr(self, role.value)
-        text = template.replace("{knowledge}", "\n".join(knowledge))
-        # the question last: it may itself hold the text "{knowledge}"
-        text = text.replace("{question}", question)
+        filled = {"{question}": question, "{knowledge}": "\n".join(knowledge)}
+        # in one pass: question and rules may themselves hold the text "{knowledge}"
+        text = _FILLED_IN.sub(lambda match: filled[match[0]], template)
         return Part(chat.before, special=True), Part(text), Part(chat.after, special=True)
 
 
@@ -93,7 +97,8 @@ def tidy(question: str) -> str:
 
     Runs of white space are where transformers' and llama.cpp's tokenizers differ.
     """
-    return " ".join(printable(question).split())
+    # split first: a form feed or a lone carriage return separates words, and is not printable
+    return " ".join(printable(" ".join(question.split())).split())
 
 
 def rules(text: str) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from lorid_local.render import Screen, screen
 from lorid_local.trace import Trace
 
 PLAIN_PROMPT = "plain-1"  # for a base without adapters
+MAX_THREADS = 512  # GGML_MAX_N_THREADS; ggml crashes beyond it
 EXITS = {
     "agreed": EXIT_AGREED,
     "no-agreement": EXIT_NO_AGREEMENT,
@@ -80,7 +81,8 @@ def run(flags: Flags) -> int:
     todo = problems.from_file(flags.file) if flags.file else _one(flags)
     chosen = bundles.find(flags.bundle or bundles.DEFAULT)
     setup = settle(chosen.contents, flags)
-    with _engine(chosen, flags) as engine, _interruptible() as interrupted:
+    # interruptible first: ctypes swallows a KeyboardInterrupt in llama.cpp's log while it loads
+    with _interruptible() as interrupted, _engine(chosen, flags) as engine:
         solver = _Solver(engine, setup, interrupted)
         if flags.file:
             return _solve_file(solver, todo, flags)
@@ -116,8 +118,8 @@ def _check(flags: Flags) -> None:
         raise InputError("a problem and --file were both given", hint="give one of them")
     if flags.timeout is not None and not flags.timeout > 0:
         raise InputError(f"--timeout {flags.timeout}: expected seconds above 0")
-    if flags.threads is not None and flags.threads < 1:
-        raise InputError(f"--threads {flags.threads}: expected 1 or more")
+    if flags.threads is not None and not 1 <= flags.threads <= MAX_THREADS:
+        raise InputError(f"--threads {flags.threads}: expected 1 to {MAX_THREADS}")
     if flags.ctx_size is not None and flags.ctx_size < 1:
         raise InputError(f"--ctx-size {flags.ctx_size}: expected 1 or more")
 
@@ -195,12 +197,12 @@ def _solve_one(solver: _Solver, problem: problems.Problem, flags: Flags) -> int:
     with screen(silent=silent) as show:
         trace, sure = solver.solve(problem.text, show)
     if flags.as_json:
-        print(json.dumps(_record(trace, sure), ensure_ascii=False))
+        print(_json(_record(trace, sure), sys.stdout.encoding))
     else:
         show.report(trace, sure, quiet=flags.quiet)
     sys.stdout.flush()
     if flags.trace:
-        _write(flags.trace, json.dumps(_record(trace, sure), ensure_ascii=False, indent=1) + "\n")
+        _write(flags.trace, _json(_record(trace, sure), indent=1) + "\n")
     return EXITS[trace.status]
 
 
@@ -210,7 +212,7 @@ def _solve_file(solver: _Solver, todo: list[problems.Problem], flags: Flags) -> 
     with screen(silent=True) as show:
         for number, problem in enumerate(todo, 1):
             record, code = _line(solver, problem, show)
-            print(json.dumps(record, ensure_ascii=False), flush=True)
+            print(_json(record, sys.stdout.encoding), flush=True)
             records.append(record)
             exits.add(code)
             if not flags.quiet:
@@ -218,7 +220,7 @@ def _solve_file(solver: _Solver, todo: list[problems.Problem], flags: Flags) -> 
             if code == EXIT_INTERRUPTED:
                 break
     if flags.trace:
-        _write(flags.trace, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+        _write(flags.trace, _json(records, indent=1) + "\n")
     order = (EXIT_INTERRUPTED, EXIT_FAILURE, EXIT_NO_AGREEMENT)
     return next((code for code in order if code in exits), EXIT_AGREED)
 
@@ -242,10 +244,23 @@ def _record(trace: Trace, sure: Sureness | None) -> dict[str, Any]:
     return {**trace.as_dict(), "sureness": {**counts, **data} or None}
 
 
+def _json(data: Any, encoding: str = "utf-8", indent: int | None = None) -> str:
+    """Return `data` as JSON, in plain ASCII only where `encoding` cannot write its letters."""
+    text = json.dumps(data, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(data, indent=indent)
+    return text
+
+
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all; raises OutputError (the answer is printed by then)."""
     part = path.with_name(path.name + ".part")
     try:
+        if path.exists() and not path.is_file():  # os.replace would remove /dev/stdout, as root
+            path.write_text(text, encoding="utf-8")
+            return
         try:
             part.write_text(text, encoding="utf-8")
             os.replace(part, path)
