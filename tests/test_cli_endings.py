@@ -207,6 +207,16 @@ def test_ctrl_c_at_any_moment_leaves_no_traceback(endless: tuple[str, ...], mome
     assert b"Traceback" not in errors and b"Interrupted" in errors
 
 
+def test_ctrl_c_while_the_model_loads_is_not_lost(endless: tuple[str, ...]) -> None:
+    """Python runs only in llama.cpp's log callback then, where ctypes swallows exceptions."""
+    process = start(*endless, "-v", "2 + 3")
+    await_line(process, b"llama_model_loader: ")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors and b"Exception ignored" not in errors
+
+
 # --- outputs that take nothing
 
 

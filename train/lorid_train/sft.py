@@ -4,12 +4,14 @@ The only module that imports torch, transformers and peft. The loss is on the ta
 the logits are computed there only: on a small model the head is a fifth of the work.
 """
 
+import io
 import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -245,14 +247,14 @@ def _start_from(model: Any, folder: Path) -> None:
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
+    """Keep stderr for our own progress: its bars and warnings obey no single switch."""
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"), redirect_stderr(io.StringIO()):
+            yield
     finally:
         transformers_logging.set_verbosity(level)
-        transformers_logging.enable_progress_bar()
 
 
 @contextmanager
