@@ -91,7 +91,7 @@ def draw(
         for pair, c in zip(todo, engine.generate(requests), strict=True):
             samples[pair][role.value] = vars(c)
             if role is Role.KG:
-                rules[pair] = prompts.rules(c.text)
+                rules[pair] = prompts.rules(c.text, complete=c.finish_reason == "stop")
     tokens = sum(c["tokens"] for drawn in samples.values() for c in drawn.values())
     speed = tokens / (time.monotonic() - started)
     print(f"{len(todo)} rounds, {tokens} tokens, {speed:.0f} tokens/s", file=sys.stderr, flush=True)

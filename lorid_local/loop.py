@@ -233,7 +233,8 @@ def _with(drawn: Round, sample: Sample) -> Round:
     if sample.role is Role.IR:
         return replace(drawn, ir=sample)
     if sample.role is Role.KG:
-        return replace(drawn, kg=sample, rules=prompts.rules(sample.text))
+        whole = sample.finish_reason == "stop"
+        return replace(drawn, kg=sample, rules=prompts.rules(sample.text, complete=whole))
     return replace(drawn, dr=sample)
 
 

@@ -101,7 +101,14 @@ def tidy(question: str) -> str:
     return " ".join(printable(" ".join(question.split())).split())
 
 
-def rules(text: str) -> tuple[str, ...]:
-    """Return the distinct rules of a knowledge text, one a line, in order."""
-    lines = (tidy(line).lstrip("-*• ") for line in text.splitlines())
-    return tuple(dict.fromkeys(line for line in lines if line))
+def rules(text: str, *, complete: bool = True) -> tuple[str, ...]:
+    """Return the distinct rules of a knowledge text, one a line, in order.
+
+    Of a text that was cut off (`complete` False), the last line is half a rule: it is left
+    out, unless it is all there is.
+    """
+    lines = [tidy(line).lstrip("-*• ") for line in text.splitlines()]
+    found = [line for line in lines if line]
+    if not complete and len(found) > 1:
+        found.pop()
+    return tuple(dict.fromkeys(found))

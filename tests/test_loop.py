@@ -95,6 +95,14 @@ def test_the_users_text_is_not_filled_in_and_never_special() -> None:
     assert prompt(engine.of(DR)[0]).count("Rule 1 of half.") == 1
 
 
+def test_half_a_rule_is_not_handed_on() -> None:
+    cut_off = Completion("Half is one of two.\nThe total is the s", "length", 9)
+    engine = ScriptedEngine({IR: ["#### 1"], KG: [cut_off], DR: ["#### 1"]})
+    trace = run(engine, rounds=1)
+    assert trace.rounds[0].rules == ("Half is one of two.",)
+    assert "the s" not in prompt(engine.of(DR)[0])
+
+
 def test_rules_that_hold_a_placeholder_are_not_filled_in() -> None:
     # a model may write anything: '{question}' in a rule put the question there
     engine = ScriptedEngine({IR: ["#### 1"], KG: ["Read {question} twice."], DR: ["#### 1"]})

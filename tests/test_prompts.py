@@ -104,3 +104,16 @@ def test_printable(text: str, expected: str) -> None:
 )
 def test_rules(text: str, expected: tuple[str, ...]) -> None:
     assert prompts.rules(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Add.\nThen sub", ("Add.",)),
+        ("Only ha", ("Only ha",)),
+        ("Add.\nAdd.\n", ("Add.",)),
+        ("", ()),
+    ],
+)
+def test_rules_of_a_text_that_was_cut_off(text: str, expected: tuple[str, ...]) -> None:
+    assert prompts.rules(text, complete=False) == expected
