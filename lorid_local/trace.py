@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lorid_local.answers import Answer, Unparsed
+from lorid_local.answers import Answer, Unparsed, same
 from lorid_local.engine import FinishReason, Role
 
 SCHEMA = "lorid-trace/1"
@@ -98,12 +98,17 @@ class Trace:
 
     @property
     def shown_round(self) -> Round | None:
-        """The round to show: the one that agreed, else the last that is whole, else the last."""
+        """The round that agreed; else the first whole one that holds the best guess, or the last."""
         if self.agreed_round is not None:
             return self.rounds[self.agreed_round - 1]
         whole = [r for r in self.rounds if r.ir and r.dr]
-        last = whole or self.rounds
-        return last[-1] if last else None
+        holding = [r for r in whole if any(self._is_guess(s) for s in r.samples)]
+        found = holding[:1] or whole[-1:] or self.rounds[-1:]
+        return found[0] if found else None
+
+    def _is_guess(self, sample: Sample) -> bool:
+        vote = sample.answer
+        return isinstance(vote, Answer) and self.answer is not None and same(vote, self.answer)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the trace as JSON-ready data, with a schema version."""

@@ -95,6 +95,12 @@ def test_the_users_text_is_not_filled_in_and_never_special() -> None:
     assert prompt(engine.of(DR)[0]).count("Rule 1 of half.") == 1
 
 
+def test_the_round_to_show_is_the_one_that_holds_the_best_guess() -> None:
+    trace = run(script([12, 360], [72, 300]), rounds=2)
+    assert shown(trace) == "12"
+    assert trace.shown_round is trace.rounds[0]
+
+
 def test_half_a_rule_is_not_handed_on() -> None:
     cut_off = Completion("Half is one of two.\nThe total is the s", "length", 9)
     engine = ScriptedEngine({IR: ["#### 1"], KG: [cut_off], DR: ["#### 1"]})
