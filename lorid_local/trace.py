@@ -98,7 +98,7 @@ class Trace:
 
     @property
     def shown_round(self) -> Round | None:
-        """The round that agreed; else the first whole one that holds the best guess, or the last."""
+        """The round that agreed; else the first that holds the best guess, or the last one."""
         if self.agreed_round is not None:
             return self.rounds[self.agreed_round - 1]
         whole = [r for r in self.rounds if r.ir and r.dr]
