@@ -20,9 +20,11 @@ from typing import NamedTuple
 
 import click
 
+# chosen among five because both then write the same three texts: elsewhere two tokens tie within
+# llama.cpp's rounding, and greedy texts part
 PROBLEM = (
-    "A baker makes 15 trays of rolls with 12 rolls on each tray. She sells 120 rolls in the "
-    "morning and half of the rest in the afternoon. How many rolls are left?"
+    "Tom has 3 boxes with 12 pencils in each box. He gives 10 pencils to his friends. How many "
+    "pencils does Tom have left?"
 )
 LORID = [sys.executable, "-c", "from lorid_local.cli import main; main()"]
 
