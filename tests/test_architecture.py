@@ -5,6 +5,7 @@ checker sees (`if TYPE_CHECKING`) do not.
 """
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,12 +16,10 @@ import pytest
 
 from lorid_local.commands.group import COMMANDS
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = {
-    "lorid_local": ROOT / "lorid_local",
-    "lorid_convert": ROOT / "convert/lorid_convert",
-    "lorid_train": ROOT / "train/lorid_train",
-    "lorid_models": ROOT / "models/lorid_models",
+PACKAGES: dict[str, Path] = {
+    # wherever the tests find them: in this tree or installed
+    name: Path(importlib.import_module(name).__path__[0])
+    for name in ("lorid_local", "lorid_convert", "lorid_train", "lorid_models")
 }
 
 
@@ -32,7 +31,7 @@ def _files() -> Iterator[tuple[str, Path]]:
 
 
 MODULES = dict(_files())
-SOURCES = [*MODULES.values(), *sorted((ROOT / "tests").glob("*.py"))]
+SOURCES = [*MODULES.values(), *sorted(Path(__file__).parent.glob("*.py"))]
 SEAM = {"errors", "prompts", "answers", "arithmetic", "number", "numbers", "engine",
         "gguf_header", "settings", "base"}  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "numpy", "rich", "llama_cpp", "gguf", "safetensors",
@@ -182,13 +181,13 @@ def test_no_function_is_over_60_lines() -> None:
 
 
 def test_no_command_file_is_over_60_lines() -> None:
-    files = [p for p in (ROOT / "lorid_local/commands").glob("*.py") if p.stem in COMMANDS]
+    files = [p for p in (PACKAGES["lorid_local"] / "commands").glob("*.py") if p.stem in COMMANDS]
     lengths = {p.name: len(p.read_text(encoding="utf-8").splitlines()) for p in files}
     assert {name: n for name, n in lengths.items() if n > 60} == {}
 
 
 def test_every_command_has_its_file_and_every_file_its_command() -> None:
-    files = {p.stem for p in (ROOT / "lorid_local/commands").glob("*.py")}
+    files = {p.stem for p in (PACKAGES["lorid_local"] / "commands").glob("*.py")}
     assert files - {"__init__", "group", "options"} == COMMANDS.keys()
 
 
@@ -199,7 +198,7 @@ def test_every_module_says_what_it_does() -> None:
 def loaded_by(code: str) -> set[str]:
     """Return the top-level packages in sys.modules after `code` ran in a fresh Python."""
     code += "\nprint('modules:', *{name.partition('.')[0] for name in sys.modules})"
-    paths = ":".join(map(str, (ROOT, *(p.parent for p in PACKAGES.values()))))
+    paths = ":".join(str(p.parent) for p in PACKAGES.values())
     ran = subprocess.run(
         [sys.executable, "-c", "import sys\n" + code], capture_output=True, text=True, check=True,
         env={"PYTHONPATH": paths}, timeout=60,

@@ -19,7 +19,6 @@ import pytest
 from lorid_local.commands.group import COMMANDS, group
 from tests.tiny import MERGES, SPECIAL, byte_letters, tiny_llama_gguf
 
-ROOT = Path(__file__).parents[1]
 START = (sys.executable, "-c", "from lorid_local.cli import main; main()")
 REAL = ("--no-adapters", "-n", "8", "-r", "1")  # the default bundle's base, quickly
 EXAMPLE = 'Hint: lorid solve "A box holds 12 eggs. How many eggs are in 5 boxes?"\n'
@@ -28,8 +27,7 @@ Ran = subprocess.CompletedProcess[bytes]
 
 def environment() -> dict[str, str]:
     """The test's clean environment, with the tree on the path and one thread."""
-    paths = [str(ROOT / name) for name in (".", "convert", "train", "models")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "LORID_THREADS": "1"}
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "LORID_THREADS": "1"}
 
 
 def lorid(*arguments: Any, stdin: Any = b"", **environ: str) -> Ran:
