@@ -5,9 +5,11 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
+import lorid_local
 from lorid_local.answers import Answer, Unparsed, find, read, same, show, vote, why_different
 
 MARKED = [
@@ -239,8 +241,9 @@ def test_long_text_takes_linear_time(piece: str) -> None:
 
 
 def test_imports_the_standard_library_alone() -> None:
+    home = str(Path(lorid_local.__file__).parents[1])  # -S leaves an installed one out of sys.path
     code = (
-        "import sys, lorid_local.answers\n"
+        f"import sys; sys.path.append({home!r}); import lorid_local.answers\n"
         "known = sys.stdlib_module_names | {'lorid_local', '__main__'}\n"
         "assert not {m.partition('.')[0] for m in sys.modules} - known - {'_virtualenv'}\n"
         "ours = {m for m in sys.modules if m.startswith('lorid_local.')}\n"
