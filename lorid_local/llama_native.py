@@ -11,10 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Threads that wait must not spin: beside another busy process, spinning makes decoding ten times
-# slower. Read by OpenMP when llama.cpp's library is loaded, so it has to be set before that.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import llama_cpp
 import numpy as np
 

@@ -280,16 +280,3 @@ def test_llama_cpp_writes_nothing_unless_asked(base: Path, tmp_path: Path, verbo
     assert ran.stdout == b""
     assert (b"llama_model_loader: " in ran.stderr) is verbose
     assert verbose or ran.stderr == b""
-
-
-@pytest.mark.parametrize("own", ["", "ACTIVE"])
-def test_waiting_threads_sleep_unless_the_user_says_otherwise(own: str) -> None:
-    """Spinning threads made a solve beside a busy process take minutes instead of seconds."""
-    code = "import os, lorid_local.llama_native; print(os.environ['OMP_WAIT_POLICY'])"
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
-    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
-    environment |= {"OMP_WAIT_POLICY": own} if own else {}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == (own or "PASSIVE")
