@@ -27,6 +27,7 @@ from lorid_local.llama import LlamaEngine, Options
 from lorid_local.solving import PLAIN_PROMPT
 from lorid_local.trace import Trace
 
+SEED = 0
 CHUNK = 16  # problems whose first rounds are drawn in one call
 Samples = dict[tuple[int, int], dict[str, Any]]  # (problem's line, round) -> role -> completion
 
@@ -87,7 +88,7 @@ def draw(
     samples: Samples = {pair: {} for pair in todo}
     started = time.monotonic()
     for role in (Role.IR, Role.KG, Role.DR):
-        requests = [_request(roles, role, questions[i], rules[i, k], k) for i, k in todo]
+        requests = [loop.request(roles, role, questions[i], rules[i, k], k, SEED) for i, k in todo]
         for pair, c in zip(todo, engine.generate(requests), strict=True):
             samples[pair][role.value] = vars(c)
             if role is Role.KG:
@@ -96,23 +97,6 @@ def draw(
     speed = tokens / (time.monotonic() - started)
     print(f"{len(todo)} rounds, {tokens} tokens, {speed:.0f} tokens/s", file=sys.stderr, flush=True)
     return samples
-
-
-def _request(
-    roles: loop.RoleTable, role: Role, question: str, rules: tuple[str, ...], number: int
-) -> Request:
-    """The request that the loop would make, with seed 0."""
-    settings = roles.of(role)
-    greedy = number == 1
-    return Request(
-        role,
-        prompts.profile(settings.prompt).parts(role, question, rules),
-        settings.max_tokens,
-        loop.round_seed(0, role, number),
-        0.0 if greedy else settings.temperature,
-        1.0 if greedy else settings.top_p,
-        settings.stop,
-    )
 
 
 def share(name: str, right: int, n: int) -> str:

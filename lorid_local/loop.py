@@ -151,6 +151,23 @@ def round_seed(seed: int, role: Role, number: int) -> int:
     return int.from_bytes(digest[:4], "little")
 
 
+def request(
+    roles: RoleTable, role: Role, question: str, rules: tuple[str, ...], number: int, seed: int
+) -> Request:
+    """Return what `role` is asked in round `number` of a solve with `seed`."""
+    settings = roles.of(role)
+    greedy = number == 1
+    return Request(
+        role=role,
+        prompt=prompts.profile(settings.prompt).parts(role, question, rules),
+        max_tokens=settings.max_tokens,
+        seed=round_seed(seed, role, number),
+        temperature=0.0 if greedy else settings.temperature,
+        top_p=1.0 if greedy else settings.top_p,
+        stop=settings.stop,
+    )
+
+
 def best_guess(rounds: Sequence[Round]) -> Answer | None:
     """Return the most frequent vote, the earliest of equals.
 
@@ -198,23 +215,11 @@ class _Draw:
         return [r for r in drawn if r.samples]
 
     def _samples(self, role: Role, rounds: list[Round]) -> list[Sample]:
-        requests = [self._request(role, r) for r in rounds]
+        requests = [
+            request(self.roles, role, self.question, r.rules, r.number, self.seed) for r in rounds
+        ]
         completions = self.engine.generate(requests, self._listener(role, rounds), self.over)
         return [_sample(role, r.number, c) for r, c in zip(rounds, completions, strict=True)]
-
-    def _request(self, role: Role, drawn: Round) -> Request:
-        settings = self.roles.of(role)
-        profile = prompts.profile(settings.prompt)
-        greedy = drawn.number == 1
-        return Request(
-            role=role,
-            prompt=profile.parts(role, self.question, drawn.rules),
-            max_tokens=settings.max_tokens,
-            seed=round_seed(self.seed, role, drawn.number),
-            temperature=0.0 if greedy else settings.temperature,
-            top_p=1.0 if greedy else settings.top_p,
-            stop=settings.stop,
-        )
 
     def _listener(self, role: Role, rounds: list[Round]) -> Callable[[int, str], None] | None:
         if self.on_text is None:

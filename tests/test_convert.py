@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lorid_convert import architectures, peft_config, pipeline, safetensors_file
 from lorid_convert.fingerprint import fingerprint
+from lorid_local.base import sha256
 from lorid_local.commands.convert import command
 from lorid_local.errors import LoridError
 from lorid_local.gguf_header import read_header
@@ -192,7 +193,7 @@ def test_the_file_says_what_it_is(adapter: Path, gqa_base: Path, tmp_path: Path)
         "lorid.role": "ir",
         "lorid.version": "0.1.0",
         "lorid.base_fingerprint": fingerprint(read_header(gqa_base)),
-        "lorid.source_sha256": pipeline._sha256(weights),
+        "lorid.source_sha256": sha256(weights),
     }
     assert len(tensors) == 2 * 7 * 2
     assert tensors["blk.1.attn_k.weight.lora_a"].shape == (4, 64)

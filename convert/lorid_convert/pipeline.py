@@ -5,7 +5,6 @@ The scale that PEFT uses, whatever made it, is therefore written as alpha = scal
 module that needs another alpha than the rest has the difference multiplied into its B.
 """
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +21,8 @@ from lorid_convert.fingerprint import fingerprint
 from lorid_convert.lora_file import Row
 from lorid_convert.peft_folder import Adapter, Pair
 from lorid_local import __version__
-from lorid_local.errors import ConvertError, ModelError, OutputError
+from lorid_local.base import sha256
+from lorid_local.errors import ConvertError, OutputError
 from lorid_local.gguf_header import Header, read_header
 
 OUTTYPES = ("auto", "f32", "f16", "q8_0")
@@ -197,17 +197,9 @@ def _metadata(made: Plan, outfile: Path, role: str | None) -> dict[str, str | fl
         "general.name": outfile.stem,
         "lorid.version": __version__,
         "lorid.base_fingerprint": fingerprint(made.base),
-        "lorid.source_sha256": _sha256(made.adapter.weights),
+        "lorid.source_sha256": sha256(made.adapter.weights),
     }
     return metadata | ({"lorid.role": role} if role else {})
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _refusal(peft_dir: Path, base: Path, adapter: Adapter, problems: list[str]) -> ConvertError:
