@@ -35,6 +35,7 @@ class Request:
 
     temperature 0 means greedy; otherwise temperature is applied before top_p, as in
     Hugging Face and vLLM. `stop` strings end the sample and are not part of its text.
+    `calculator` asks for exact results behind `<<48/2=` (see `calculator`).
     """
 
     role: Role
@@ -44,11 +45,12 @@ class Request:
     temperature: float = 0.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
+    calculator: bool = False
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What a request produced. `tokens` counts the generated tokens, the end token included."""
+    """What a request produced. `tokens` counts its tokens, computed and end ones included."""
 
     text: str
     finish_reason: FinishReason

@@ -4,21 +4,22 @@ Samples of one call run in one batch. A role's context keeps its last prompt, so
 same prompt costs nothing in the next round, and prompts that begin alike share that part.
 """
 
-import codecs
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lorid_local.engine import Cancelled, Completion, FinishReason, OnToken, Request, Role, never
+from lorid_local import calculator
+from lorid_local.engine import Cancelled, Completion, OnToken, Request, Role, never
 from lorid_local.errors import ContextOverflow, EngineError, ModelError
 from lorid_local.gguf_check import check_adapter, check_base
 from lorid_local.gguf_header import read_header
-from lorid_local.llama_native import LOG, MAX_SEQUENCES, Context, Model, Sampler, Slot
+from lorid_local.llama_native import LOG, MAX_SEQUENCES, Context, Model, Slot
+from lorid_local.sample import Sample
 
 KEPT = 0  # the sequence that holds the last prompt of a role
 CELL_STEP = 256  # contexts grow in steps, so that a longer problem does not remake them
@@ -43,42 +44,6 @@ def usable_cores() -> int:
     """Return how many cores this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-@dataclass
-class _Sample:
-    """One request under way. `pending` is decoded next, at `position` of `sequence`."""
-
-    index: int
-    request: Request
-    sampler: Sampler
-    sequence: int
-    prompt: list[int]
-    pending: int
-    position: int
-    tokens: int = 0
-    text: str = ""
-    shown: int = 0
-    decoder: Any = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
-    finish: FinishReason | None = None
-
-    def take(self, piece: bytes) -> None:
-        """Add a token's bytes; end the sample where a stop string is complete."""
-        self.text += self.decoder.decode(piece)
-        ends = [at for stop in self.request.stop if (at := self.text.find(stop)) >= 0]
-        if ends:
-            self.text, self.finish = self.text[: min(ends)], "stop"
-
-    def fresh_text(self) -> str:
-        """Return text not shown yet, without what may still become a stop string."""
-        longest = max(map(len, self.request.stop), default=1)
-        held = 0 if self.finish else longest - 1
-        end = max(self.shown, len(self.text) - held)
-        fresh, self.shown = self.text[self.shown : end], end
-        return fresh
-
-    def completion(self) -> Completion:
-        return Completion(self.text, self.finish or "cancelled", self.tokens)
 
 
 @dataclass
@@ -223,7 +188,7 @@ class LlamaEngine:
         tokens = self._model.tokenize(PROOF_TEXT, False)
         last = len(tokens) - 1
         context.decode([Slot(t, i, KEPT, i == last) for i, t in enumerate(tokens)])
-        return context.logits(last)
+        return context.logits(last).copy()
 
 
 def _cells(requests: Sequence[Request], prompts: list[list[int]], width: int) -> int:
@@ -264,10 +229,9 @@ class _Run:
         # same prompts side by side, so that the kept prompt serves them all
         order = sorted(range(len(requests)), key=lambda i: (prompts[i], i))
         self.waiting = deque((i, requests[i], prompts[i]) for i in order)
-        self.active: list[_Sample] = []
+        self.active: list[Sample] = []
         self.done: dict[int, Completion] = {}
         self.free = list(range(min(width, len(requests)), KEPT, -1))
-        self.samplers: list[Sampler] = []
 
     def finish(self, on_token: OnToken | None, cancelled: Cancelled) -> list[Completion]:
         """Run every request to its end and return the completions in request order."""
@@ -282,11 +246,9 @@ class _Run:
         return [self.done[i] for i in sorted(self.done)]
 
     def clean_up(self) -> None:
-        """Free what the run used; the kept prompt stays if no exception left it half done."""
+        """Forget what is half done; the kept prompt stays if no exception left it half done."""
         for sample in self.active:
             self.context.forget(sample.sequence)
-        for sampler in self.samplers:
-            sampler.close()
         if self.active:
             self.context.clear()
             self.state.kept = []
@@ -305,10 +267,7 @@ class _Run:
         ready = self._prefill(prompt, cancelled)
         sequence = self.free.pop()
         self.context.share(KEPT, [sequence], ready)
-        sampler = Sampler(temperature=request.temperature, top_p=request.top_p, seed=request.seed)
-        self.samplers.append(sampler)
-        last = len(prompt) - 1
-        self.active.append(_Sample(index, request, sampler, sequence, prompt, prompt[last], last))
+        self.active.append(Sample(index, request, sequence, prompt))
 
     def _prefill(self, prompt: list[int], cancelled: Cancelled) -> int:
         """Bring prompt[:-1] into sequence KEPT, keeping what it begins with; return its length."""
@@ -327,31 +286,52 @@ class _Run:
         return len(self.state.kept)
 
     def _step(self, on_token: OnToken | None) -> None:
-        """Decode one token of every active sample."""
-        self.context.decode([Slot(s.pending, s.position, s.sequence, True) for s in self.active])
-        for place, sample in enumerate(self.active):
-            self._advance(sample, sample.sampler.draw(self.context, place))
-            self._show(sample, on_token)
+        """Decode what every active sample has pending and draw its next token."""
+        for group in self._groups():
+            slots, last = [], {}
+            for sample in group:
+                slots += [Slot(t, at, sample.sequence, False) for at, t in sample.hand_over()]
+                slots[-1] = slots[-1]._replace(wanted=True)
+                last[sample.index] = len(slots) - 1
+            self.context.decode(slots)
+            for sample in group:
+                self._advance(sample, sample.sampler.draw(self.context.logits(last[sample.index])))
+                self._show(sample, on_token)
         for sample in [s for s in self.active if s.finish]:
             self._retire(sample)
 
-    def _advance(self, sample: _Sample, token: int) -> None:
-        sample.tokens += 1
-        sample.position += 1
-        sample.pending = token
-        if self.model.ends(token):
-            sample.take(b"")
-            sample.finish = "stop"
-            return
-        sample.take(self.model.piece(token))
-        if sample.tokens >= sample.request.max_tokens and not sample.finish:
-            sample.finish = "length"
+    def _groups(self) -> Iterator[list[Sample]]:
+        """Yield the active samples, as many at once as a batch holds tokens pending."""
+        group: list[Sample] = []
+        room = self.context.batch
+        for sample in self.active:
+            if len(sample.tokens_pending) > room:
+                yield group
+                group, room = [], self.context.batch
+            group.append(sample)
+            room -= len(sample.tokens_pending)
+        if group:
+            yield group
 
-    def _show(self, sample: _Sample, on_token: OnToken | None) -> None:
+    def _advance(self, sample: Sample, token: int) -> None:
+        """Take a drawn token, and what the calculator puts behind it."""
+        if self.model.ends(token):
+            sample.end()
+            return
+        sample.take(token, self.model.piece(token))
+        if not sample.request.calculator or sample.finish:
+            return
+        forced = self.model.continuation("=", calculator.result(sample.text))
+        fits = sample.tokens + len(forced) < sample.request.max_tokens
+        if fits and len(sample.tokens_pending) + len(forced) <= self.context.batch:
+            for token in forced:
+                sample.take(token, self.model.piece(token))
+
+    def _show(self, sample: Sample, on_token: OnToken | None) -> None:
         if on_token and (fresh := sample.fresh_text()):
             on_token(sample.index, fresh)
 
-    def _retire(self, sample: _Sample) -> None:
+    def _retire(self, sample: Sample) -> None:
         self.active.remove(sample)
         self.context.forget(sample.sequence)
         self.free.append(sample.sequence)

@@ -1,4 +1,4 @@
-"""llama.cpp's model, context and sampler as Python objects. The only importer of llama_cpp.
+"""llama.cpp's model and context as Python objects. The only importer of llama_cpp.
 
 Every failure of a native call becomes a LoridError here. Knows no roles and no requests.
 """
@@ -19,7 +19,6 @@ from lorid_local.errors import EngineError, ModelError
 KEPT_LOG_LINES = 200
 MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ of llama.cpp
 ALL_LAYERS = -1
-RANDOM_SEED = 0xFFFFFFFF  # LLAMA_DEFAULT_SEED: the one seed that llama.cpp takes for 'any'
 
 
 class _Log:
@@ -102,6 +101,11 @@ class Model:
             self._pieces[token] = buffer.raw[: max(0, size)]
         return self._pieces[token]
 
+    def continuation(self, before: str, text: str) -> list[int]:
+        """Return the tokens of `text` where it follows `before`; [] if they merge across."""
+        head, whole = self.tokenize(before, False), self.tokenize(before + text, False)
+        return whole[len(head) :] if whole[: len(head)] == head else []
+
     def ends(self, token: int) -> bool:
         """True for a token with which the model ends its turn."""
         return bool(llama_cpp.llama_vocab_is_eog(self.vocab, token))
@@ -172,9 +176,14 @@ class Context:
             raise EngineError(f"llama.cpp failed to decode (code {code}: {LOG.reason()})")
 
     def logits(self, index: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
-        """Return a copy of the logits of the batch's token `index`; shape (vocabulary,)."""
+        """Return the logits of the last batch's token `index`; shape (vocabulary,).
+
+        They are llama.cpp's own memory: copy what must outlive the next decode.
+        """
         pointer = llama_cpp.llama_get_logits_ith(self.handle, index)
-        return np.ctypeslib.as_array(pointer, (self.model.vocab_size,)).copy()
+        if not pointer:
+            raise EngineError(f"llama.cpp has no logits of token {index} of the batch")
+        return np.ctypeslib.as_array(pointer, (self.model.vocab_size,))
 
     def share(self, source: int, targets: Iterable[int], length: int) -> None:
         """Let `targets` use the first `length` tokens of sequence `source` as their own."""
@@ -195,31 +204,3 @@ class Context:
             llama_cpp.llama_batch_free(self._room)
             llama_cpp.llama_free(self.handle)
             self.handle = None
-
-
-class Sampler:
-    """Temperature, then top-p, then a seeded draw; greedy at temperature 0."""
-
-    def __init__(self, *, temperature: float, top_p: float, seed: int) -> None:
-        params = llama_cpp.llama_sampler_chain_default_params()
-        params.no_perf = True
-        self.chain = llama_cpp.llama_sampler_chain_init(params)
-        if temperature <= 0:
-            links = [llama_cpp.llama_sampler_init_greedy()]
-        else:
-            links = [
-                llama_cpp.llama_sampler_init_temp(temperature),
-                llama_cpp.llama_sampler_init_top_p(top_p, 1),
-                llama_cpp.llama_sampler_init_dist(seed % RANDOM_SEED),
-            ]
-        for link in links:
-            llama_cpp.llama_sampler_chain_add(self.chain, link)
-
-    def draw(self, context: Context, index: int) -> int:
-        """Return a token drawn from the logits of the batch's token `index`."""
-        token: int = llama_cpp.llama_sampler_sample(self.chain, context.handle, index)
-        return token
-
-    def close(self) -> None:
-        """Free the chain."""
-        llama_cpp.llama_sampler_free(self.chain)

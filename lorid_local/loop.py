@@ -31,6 +31,7 @@ class RoleSettings:
     temperature: float = 0.7
     top_p: float = 0.95
     stop: tuple[str, ...] = ()
+    calculator: bool = False
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -165,6 +166,7 @@ def request(
         temperature=0.0 if greedy else settings.temperature,
         top_p=1.0 if greedy else settings.top_p,
         stop=settings.stop,
+        calculator=settings.calculator,
     )
 
 

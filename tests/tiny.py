@@ -5,9 +5,11 @@ torch, transformers and peft (about ten seconds to import), so they import them 
 The weights are random: the models compute something, and say nothing that makes sense.
 """
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +49,50 @@ def tiny_llama_gguf(
     tokenizer is byte-level BPE with the ids 0 <|endoftext|>, 1 <|im_start|>, 2 <|im_end|> (eos)
     and 3 + i for the i-th byte letter. `metadata` adds string keys, dots written as `__`.
     """
+    shapes = _shapes(layers, hidden, hidden // heads * kv_heads, ffn, vocab)
+    weights = _weights(shapes, np.random.default_rng(seed))
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(f"tiny-{seed}")
+    _add_header(writer, layers, hidden, heads, kv_heads, ffn)
+    _add_tokenizer(writer, vocab)
+    for key, value in metadata.items():
+        writer.add_string(key.replace("__", "."), value)
+    for name, tensor in weights:
+        _add_tensor(writer, name, tensor, dtype)
+    return _written(writer, path)
+
+
+def tiny_parrot_gguf(path: Path, *chains: str) -> Path:
+    """Write a model whose greedy text is known: each token of a chain leads to the next.
+
+    The last one of a chain leads to the end of the turn. A token may have one follower only.
+    The blocks add nothing to the stream, so logits are the output rows times the embedding.
+    """
+    shapes = _shapes(layers=1, hidden=64, kv=32, ffn=96, vocab=288)
+    weights = dict(_weights(shapes, np.random.default_rng(0)))
+    for name in ("blk.0.attn_output.weight", "blk.0.ffn_down.weight"):
+        weights[name] = np.zeros_like(weights[name])
+    weights["output_norm.weight"] = np.ones(64, np.float32)
+    embeddings = weights["token_embd.weight"]
+    output = weights["output.weight"] = np.zeros_like(embeddings)
+    known = [*SPECIAL, *byte_letters(), *(merge.replace(" ", "") for merge in MERGES)]
+    for chain in chains:
+        tokens = [known.index(piece) for piece in re.findall("<<|>>|.", chain)] + [2]
+        for token, follower in pairwise(tokens):
+            output[follower] += embeddings[token]
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("tiny-parrot")
+    _add_header(writer, layers=1, hidden=64, heads=4, kv_heads=2, ffn=96)
+    _add_tokenizer(writer, 288)
+    for name, tensor in weights.items():
+        _add_tensor(writer, name, tensor, "f32")
+    return _written(writer, path)
+
+
+def _add_header(
+    writer: gguf.GGUFWriter, layers: int, hidden: int, heads: int, kv_heads: int, ffn: int
+) -> None:
+    writer.add_type(gguf.GGUFType.MODEL)
     writer.add_context_length(CONTEXT)
     writer.add_block_count(layers)
     writer.add_embedding_length(hidden)
@@ -59,13 +102,9 @@ def tiny_llama_gguf(
     writer.add_rope_dimension_count(hidden // heads)
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(vocab)
-    _add_tokenizer(writer, vocab)
-    for key, value in metadata.items():
-        writer.add_string(key.replace("__", "."), value)
-    shapes = _shapes(layers, hidden, hidden // heads * kv_heads, ffn, vocab)
-    for name, tensor in _weights(shapes, np.random.default_rng(seed)):
-        _add_tensor(writer, name, tensor, dtype)
+
+
+def _written(writer: gguf.GGUFWriter, path: Path) -> Path:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -82,6 +121,7 @@ def byte_letters() -> list[str]:
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, vocab: int) -> None:
+    writer.add_vocab_size(vocab)
     tokens = [*SPECIAL, *byte_letters(), *(merge.replace(" ", "") for merge in MERGES)]
     if vocab < len(tokens):
         raise ValueError(f"vocab is {vocab}; expected at least {len(tokens)}")

@@ -4,6 +4,7 @@ Needs no torch. What is left out is counted by reason, never dropped in silence.
 """
 
 import json
+import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,19 +47,35 @@ class Examples:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def build(data: Data, root: Path, role: Role, profile: prompts.Profile) -> Examples:
-    """Return the examples of `role` from the files of `data` below `root`."""
+def build(
+    data: Data,
+    root: Path,
+    role: Role,
+    profile: prompts.Profile,
+    imperfect_rules: float = 0.0,
+    seed: int = 0,
+) -> Examples:
+    """Return the examples of `role` from the files of `data` below `root`.
+
+    A share `imperfect_rules` of DR's examples gets rules as a weak KG would write them;
+    which and how is drawn from `seed` and the example's id alone.
+    """
     examples = Examples()
     excluded = _excluded(data, root)
-    for row in rows(data, root):
-        if row.id in excluded:
-            examples.left_out[excluded[row.id]] += 1
-            continue
+    everything = list(rows(data, root))
+    examples.left_out.update(excluded[row.id] for row in everything if row.id in excluded)
+    usable = [row for row in everything if row.id not in excluded]
+    for row in usable:
         target = _TARGETS[role](row)
         if target is None:
             examples.left_out["no verified chain"] += 1
             continue
-        knowledge = row.knowledge if role is Role.DR else ()
+        knowledge: tuple[str, ...] = ()
+        if role is Role.DR:
+            rng = random.Random(f"{seed} {row.id}")
+            knowledge = row.knowledge
+            if rng.random() < imperfect_rules:
+                knowledge = spoiled(knowledge, rng.choice(usable).knowledge, rng)
         if role is not Role.IR and not row.knowledge:
             examples.left_out["no rules"] += 1
             continue
@@ -67,6 +84,25 @@ def build(data: Data, root: Path, role: Role, profile: prompts.Profile) -> Examp
     if not examples.kept:
         raise TrainError(f"no examples for {role}: {dict(examples.left_out)}", hint="check --data")
     return examples
+
+
+def spoiled(rules: tuple[str, ...], others: tuple[str, ...], rng: random.Random) -> tuple[str, ...]:
+    """Return `rules` as a weak KG would write them, so that DR learns to do without.
+
+    One of: none at all, some missing, in another order, one of `others` in a rule's place, or
+    `others` altogether.
+    """
+    kind = rng.choice(("none", "missing", "shuffled", "foreign", "replaced"))
+    if kind == "none":
+        return ()
+    if kind == "missing":
+        return tuple(rule for rule in rules if rng.random() < 0.5)
+    if kind == "shuffled":
+        return tuple(rng.sample(rules, len(rules)))
+    if kind == "foreign" or not others or not rules:
+        return others
+    at = rng.randrange(len(rules))
+    return (*rules[:at], rng.choice(others), *rules[at + 1 :])
 
 
 def rows(data: Data, root: Path) -> Iterator[Row]:

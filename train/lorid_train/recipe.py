@@ -38,7 +38,10 @@ class Lora:
 
 @dataclass(frozen=True)
 class Run:
-    """One role's training. Lengths in tokens; `token_budget` 0 means whole epochs."""
+    """One role's training. Lengths in tokens; `token_budget` 0 means whole epochs.
+
+    `imperfect_rules` is the share of DR's examples whose rules are spoiled (`data.spoiled`).
+    """
 
     learning_rate: float = 1e-3
     warmup: float = 0.05
@@ -49,12 +52,15 @@ class Run:
     clip: float = 1.0
     checkpoint_steps: int = 50
     start_from: str = ""
+    imperfect_rules: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate must lie in (0, 1), got {self.learning_rate}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a share of the steps in [0, 1), got {self.warmup}")
+        if not 0 <= self.imperfect_rules <= 1:
+            raise ValueError(f"imperfect_rules is a share in [0, 1], got {self.imperfect_rules}")
         if min(self.batch_tokens, self.max_length, self.epochs, self.checkpoint_steps) < 1:
             raise ValueError(
                 "batch_tokens, max_length, epochs and checkpoint_steps must be positive"

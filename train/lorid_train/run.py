@@ -29,7 +29,10 @@ def start(
     An interrupted run goes on from its last checkpoint when started again.
     Raises TrainError, ModelError, MissingExtra, OutputError.
     """
-    examples = data.build(recipe.data, root, role, profile(recipe.prompt))
+    run = recipe.run(role)
+    examples = data.build(
+        recipe.data, root, role, profile(recipe.prompt), run.imperfect_rules, recipe.seed
+    )
     say(f"{len(examples.kept)} examples; left out: {_counts(examples.left_out)}")
     base = _checked_base(recipe)
     try:
@@ -39,7 +42,6 @@ def start(
             f"{out}: cannot be made ({error.strerror})", hint="choose --out"
         ) from None
     sft = _sft()
-    run = recipe.run(role)
     learner = sft.load(
         base, recipe.lora, threads=recipe.threads, seed=recipe.seed, start_from=run.start_from
     )
