@@ -22,7 +22,7 @@ from lorid_local import bundle as bundles
 from lorid_local import loop, prompts
 from lorid_local.answers import Answer, find, read, same
 from lorid_local.calibration import wilson
-from lorid_local.engine import Cancelled, Completion, Engine, OnToken, Request, Role, never
+from lorid_local.engine import Cancelled, Completion, Engine, OnDone, OnToken, Request, Role, never
 from lorid_local.llama import LlamaEngine, Options
 from lorid_local.solving import PLAIN_PROMPT
 from lorid_local.trace import Trace
@@ -44,6 +44,7 @@ class Replay:
         requests: Sequence[Request],
         on_token: OnToken | None = None,
         cancelled: Cancelled = never,
+        on_done: OnDone | None = None,
     ) -> list[Completion]:
         return [self._next(request.role) for request in requests]
 

@@ -4,7 +4,7 @@ One request is one sample. Requests of one call that carry the same prompt may s
 computation; how is the engine's affair.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -18,7 +18,7 @@ class Role(StrEnum):
     DR = "dr"
 
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "failed"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,10 @@ class Completion:
 OnToken = Callable[[int, str], None]
 """Called with the request's index in the call and the new text."""
 
+OnDone = Callable[[int, Completion], Iterable[int]]
+"""Called when a request is complete, with its index in the call. Returns the indexes of requests
+that need not go on: they end with finish_reason 'cancelled', and this is not called for them."""
+
 Cancelled = Callable[[], bool]
 """Asked between decoding steps; True ends every sample with finish_reason 'cancelled'."""
 
@@ -77,6 +81,7 @@ class Engine(Protocol):
         requests: Sequence[Request],
         on_token: OnToken | None = None,
         cancelled: Cancelled = never,
+        on_done: OnDone | None = None,
     ) -> list[Completion]:
         """Return one completion a request, in order; raises EngineError or ModelError."""
         ...

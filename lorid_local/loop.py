@@ -1,22 +1,20 @@
 """The consensus of LoRID (arXiv 2508.13037): draw a round, judge it, stop at agreement.
 
 Pure: it knows an Engine, prompts and answers, but no llama.cpp, no bundle and no screen.
-Two protocols: `same-round` (the paper's text: IR and DR of one round agree) and `pooled`
-(the authors' code: any answers of rounds 1..j agree).
+`steps` is the loop itself and calls nothing; `solve` runs it on an engine.
 """
 
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from lorid_local import prompts
-from lorid_local.answers import Answer, Unparsed, find, same, vote
-from lorid_local.engine import Cancelled, Completion, Engine, Request, Role, never
+from lorid_local.answers import Answer
+from lorid_local.engine import Cancelled, Completion, Engine, OnDone, OnToken, Request, Role, never
+from lorid_local.judging import Protocol, best_guess, joined, judge, sample
 from lorid_local.trace import Round, Sample, Status, Trace
 
-Protocol = Literal["same-round", "pooled"]
 MAX_ROUNDS = 100
 
 
@@ -58,17 +56,20 @@ class RoleTable:
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """t of the paper, the protocol, and how many rounds after the first are drawn at once."""
+    """t of the paper, the protocol, and how many rounds after the first are drawn at once.
+
+    `width` 0 is auto: 2 rounds, then 4, 8 and so on.
+    """
 
     rounds: int = 8
     protocol: Protocol = "same-round"
-    width: int = 1
+    width: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.rounds <= MAX_ROUNDS:
             raise ValueError(f"rounds must lie in 1 to {MAX_ROUNDS}, got {self.rounds}")
-        if not 1 <= self.width <= MAX_ROUNDS:
-            raise ValueError(f"width must lie in 1 to {MAX_ROUNDS}, got {self.width}")
+        if not 0 <= self.width <= MAX_ROUNDS:
+            raise ValueError(f"width must lie in 1 to {MAX_ROUNDS}, or 0 (auto), got {self.width}")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,59 @@ class Judged:
     """Event: a round is complete."""
 
     round: Round
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a solve needs next: samples of one role, one for each of `rounds`.
+
+    `over` is True as soon as none of them is of use any more.
+    """
+
+    requests: tuple[Request, ...]
+    rounds: tuple[Round, ...]
+    before: tuple[Round, ...]
+    protocol: Protocol
+    over: Cancelled
+
+    @property
+    def role(self) -> Role:
+        """The role that is asked."""
+        return self.requests[0].role
+
+    def settled(self, found: Mapping[int, Completion]) -> bool:
+        """True if the completions found so far make an agreement certain.
+
+        Rounds are judged in their order, so those before the agreeing one must be complete.
+        """
+        if self.role is not Role.DR:
+            return False
+        before = list(self.before)
+        for i, drawn in enumerate(self.rounds):
+            if i not in found:
+                return False
+            written = sample(Role.DR, drawn.number, found[i])
+            judged, winner = judge(joined(drawn, written), before, self.protocol)
+            if winner:
+                return True
+            before.append(judged)
+        return False
+
+    def watcher(self) -> OnDone:
+        """Return an `OnDone` that ends all requests once an agreement is certain."""
+        found: dict[int, Completion] = {}
+
+        def done(index: int, completion: Completion) -> range:
+            found[index] = completion
+            return range(len(self.requests) if self.settled(found) else 0)
+
+        return done
+
+    def listener(self, on_text: "OnText | None") -> OnToken | None:
+        """Return an `OnToken` that tells `on_text` role and round."""
+        if on_text is None:
+            return None
+        return lambda index, text: on_text(self.role, self.rounds[index].number, text)
 
 
 Event = Drawn | Judged
@@ -106,17 +160,51 @@ def solve(
 
     `timeout` in seconds. Raises what the engine raises.
     """
+    running = steps(
+        question, roles, settings, seed=seed, timeout=timeout, cancelled=cancelled, clock=clock
+    )
+    drawn: list[Completion] | None = None
+    while True:
+        try:
+            step = running.send(drawn)  # type: ignore[arg-type]  # None is what starts it
+        except StopIteration as stop:
+            trace: Trace = stop.value
+            return trace
+        drawn = None
+        if isinstance(step, Ask):
+            drawn = engine.generate(
+                step.requests, step.listener(on_text), step.over, step.watcher()
+            )
+        else:
+            yield step
+
+
+def steps(
+    question: str,
+    roles: RoleTable,
+    settings: LoopSettings,
+    *,
+    seed: int = 0,
+    timeout: float | None = None,
+    cancelled: Cancelled = never,
+    clock: Callable[[], float] = time.monotonic,
+) -> Generator["Ask | Event", list[Completion], Trace]:
+    """The loop without an engine: yields what it needs (`Ask`) and what happened (events).
+
+    Send it the completions of each Ask. `timeout` in seconds counts from the first send.
+    """
     started = clock()
 
     def over() -> bool:
         return cancelled() or (timeout is not None and clock() - started >= timeout)
 
-    draw = _Draw(prompts.tidy(question), engine, roles, seed, over, on_text)
+    question = prompts.tidy(question)
     rounds: list[Round] = []
     winner: Answer | None = None
     for numbers in _batches(settings):
-        for drawn in (yield from draw.rounds(numbers)):
-            judged, winner = _judge(drawn, rounds, settings.protocol)
+        drawn = yield from _draw(question, roles, seed, numbers, rounds, settings.protocol, over)
+        for candidate in drawn:
+            judged, winner = judge(candidate, rounds, settings.protocol)
             rounds.append(judged)
             yield Judged(judged)
             if winner:
@@ -124,7 +212,7 @@ def solve(
         if winner or over():
             break
     return Trace(
-        question=draw.question,
+        question=question,
         status=_status(winner, over(), cancelled(), rounds, settings),
         answer=winner or best_guess(rounds),
         agreed_round=rounds[-1].number if winner else None,
@@ -170,105 +258,41 @@ def request(
     )
 
 
-def best_guess(rounds: Sequence[Round]) -> Answer | None:
-    """Return the most frequent vote, the earliest of equals.
-
-    Without any vote: the most frequent marked answer of samples that failed some other test.
-    """
-    samples = [s for r in rounds for s in (r.ir, r.dr) if s]
-    return _most_frequent([s.answer for s in samples]) or _most_frequent(
-        [find(s.text, marked_only=True) for s in samples if s.finish_reason == "stop"]
-    )
-
-
-def _most_frequent(answers: Sequence[Answer | Unparsed | None]) -> Answer | None:
-    votes = [a for a in answers if isinstance(a, Answer)]
-    return max(votes, key=lambda a: sum(same(a, b) for b in votes), default=None)
-
-
 def _batches(settings: LoopSettings) -> Iterator[range]:
-    """Round 1 alone (most problems end there), then `width` rounds at a time."""
-    yield range(1, 2)
-    for first in range(2, settings.rounds + 1, settings.width):
-        yield range(first, min(first + settings.width, settings.rounds + 1))
+    """Round 1 alone (most problems end there), then `width` rounds at a time.
+
+    Width 0 (auto) doubles: 2, 4, 8 ... A problem that disagrees once more is likely to need
+    many rounds, and a wide batch costs little more time than a narrow one.
+    """
+    first, size = 1, 1
+    while first <= settings.rounds:
+        yield range(first, min(first + size, settings.rounds + 1))
+        first += size
+        size = settings.width or 2 * size
 
 
-@dataclass
-class _Draw:
-    """Draws rounds: IR's samples in one call, then KG's, then DR's with each round's rules."""
-
-    question: str
-    engine: Engine
-    roles: RoleTable
-    seed: int
-    over: Cancelled
-    on_text: OnText | None
-
-    def rounds(self, numbers: range) -> Generator[Event, None, list[Round]]:
-        """Yield each sample as it is done; return the rounds, not yet judged."""
-        drawn = [Round(n, None, None, (), None, agreed=False, why="") for n in numbers]
-        for role in (Role.IR, Role.KG, Role.DR):
-            if self.over():
-                break
-            samples = self._samples(role, drawn)
-            for i, sample in enumerate(samples):
-                drawn[i] = _with(drawn[i], sample)
-                yield Drawn(sample)
-        return [r for r in drawn if r.samples]
-
-    def _samples(self, role: Role, rounds: list[Round]) -> list[Sample]:
-        requests = [
-            request(self.roles, role, self.question, r.rules, r.number, self.seed) for r in rounds
-        ]
-        completions = self.engine.generate(requests, self._listener(role, rounds), self.over)
-        return [_sample(role, r.number, c) for r, c in zip(rounds, completions, strict=True)]
-
-    def _listener(self, role: Role, rounds: list[Round]) -> Callable[[int, str], None] | None:
-        if self.on_text is None:
-            return None
-        on_text = self.on_text
-        return lambda index, text: on_text(role, rounds[index].number, text)
-
-
-def _sample(role: Role, number: int, done: Completion) -> Sample:
-    text = prompts.printable(done.text).strip()
-    answer = None if role is Role.KG else vote(text, done.finish_reason)
-    return Sample(role, number, text, done.finish_reason, done.tokens, answer)
-
-
-def _with(drawn: Round, sample: Sample) -> Round:
-    if sample.role is Role.IR:
-        return replace(drawn, ir=sample)
-    if sample.role is Role.KG:
-        whole = sample.finish_reason == "stop"
-        return replace(drawn, kg=sample, rules=prompts.rules(sample.text, complete=whole))
-    return replace(drawn, dr=sample)
-
-
-def _judge(drawn: Round, before: list[Round], protocol: Protocol) -> tuple[Round, Answer | None]:
-    """Return the round with its verdict, and the agreed answer if there is one."""
-    if not (drawn.ir and drawn.dr):
-        return replace(drawn, why="the round was cut short"), None
-    pools = [drawn] if protocol == "same-round" else [*before, drawn]
-    winner = _shared([r.ir for r in pools], [r.dr for r in pools])
-    if winner:
-        return replace(drawn, agreed=True, why=f"both say {winner.shown}"), winner
-    return replace(drawn, why=_why(drawn.ir.answer, drawn.dr.answer)), None
-
-
-def _why(ir: Answer | Unparsed | None, dr: Answer | Unparsed | None) -> str:
-    if isinstance(ir, Answer) and isinstance(dr, Answer):
-        return f"System 1 says {ir.shown}, System 2 says {dr.shown}"
-    none = [f"System {n}: {a.reason}" for n, a in ((1, ir), (2, dr)) if isinstance(a, Unparsed)]
-    return "; ".join(none)
-
-
-def _shared(ir: Sequence[Sample | None], dr: Sequence[Sample | None]) -> Answer | None:
-    """Return the answer that both pools hold; of several, the one with the most votes."""
-    left = [s.answer for s in ir if s and isinstance(s.answer, Answer)]
-    right = [s.answer for s in dr if s and isinstance(s.answer, Answer)]
-    shared = [a for a in left if any(same(a, b) for b in right)]
-    return max(shared, key=lambda a: sum(same(a, b) for b in (*left, *right)), default=None)
+def _draw(
+    question: str,
+    roles: RoleTable,
+    seed: int,
+    numbers: range,
+    before: Sequence[Round],
+    protocol: Protocol,
+    over: Cancelled,
+) -> Generator["Ask | Event", list[Completion], list[Round]]:
+    """Ask for IR's samples of these rounds, then KG's, then DR's; return the rounds."""
+    drawn = [Round(n, None, None, (), None, agreed=False, why="") for n in numbers]
+    for role in (Role.IR, Role.KG, Role.DR):
+        if over():
+            break
+        requests = [request(roles, role, question, r.rules, r.number, seed) for r in drawn]
+        ask = Ask(tuple(requests), tuple(drawn), tuple(before), protocol, over)
+        completions = yield ask
+        for i, completion in enumerate(completions):
+            written = sample(role, drawn[i].number, completion)
+            drawn[i] = joined(drawn[i], written)
+            yield Drawn(written)
+    return [r for r in drawn if r.samples]
 
 
 def _status(

@@ -27,12 +27,14 @@ class Sample:
         self._shown = 0
         self._decoder: Any = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def hand_over(self) -> list[tuple[int, int]]:
-        """Return (position, token) of what is to be decoded now; it counts as decoded."""
-        pairs = list(enumerate(self.tokens_pending, self.position))
-        self.position += len(pairs)
+    def pending(self) -> list[tuple[int, int]]:
+        """Return (position, token) of what is to be decoded next."""
+        return list(enumerate(self.tokens_pending, self.position))
+
+    def decoded(self) -> None:
+        """Note that what was pending is in the KV cache now."""
+        self.position += len(self.tokens_pending)
         self.tokens_pending = []
-        return pairs
 
     def take(self, token: int, piece: bytes) -> None:
         """Add a token; end where a stop string is complete or max_tokens are reached."""

@@ -25,6 +25,7 @@ from lorid_local.errors import (
     ModelError,
     OutputError,
 )
+from lorid_local.judging import Protocol
 from lorid_local.render import Screen, screen
 from lorid_local.trace import Trace
 
@@ -48,7 +49,7 @@ class Flags:
     quiet: bool = False
     trace: Path | None = None
     rounds: int | None = None
-    protocol: loop.Protocol | None = None
+    protocol: Protocol | None = None
     width: int | None = None
     timeout: float | None = None
     bundle: str | None = None

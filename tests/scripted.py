@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lorid_local.engine import Cancelled, Completion, OnToken, Request, Role, never
+from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Request, Role, never
 from lorid_local.errors import LoridError
 from lorid_local.loop import (
     Event,
@@ -42,12 +42,22 @@ class ScriptedEngine:
         requests: Sequence[Request],
         on_token: OnToken | None = None,
         cancelled: Cancelled = never,
+        on_done: OnDone | None = None,
     ) -> list[Completion]:
         self.calls.append(tuple(requests))
         if len({request.role for request in requests}) != 1:
             raise AssertionError(f"a call must be of one role, got {requests}")
         lines = [self._next(request.role) for request in requests]
-        return [_write(i, line, on_token, cancelled) for i, line in enumerate(lines)]
+        written: list[Completion] = []
+        needless: set[int] = set()
+        for i, line in enumerate(lines):
+            if i in needless:
+                written.append(Completion("", "cancelled", 0))
+                continue
+            written.append(_write(i, line, on_token, cancelled))
+            if on_done:
+                needless |= set(on_done(i, written[-1]))
+        return written
 
     def _next(self, role: Role) -> Completion:
         queue = self.queues.get(role)

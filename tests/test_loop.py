@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from lorid_local.engine import Completion, Request, Role
+from lorid_local.judging import best_guess
 from lorid_local.loop import (
+    Ask,
     Drawn,
     Event,
     Judged,
     LoopSettings,
     RoleSettings,
-    best_guess,
     round_seed,
+    steps,
 )
 from tests.scripted import (
     CHUNK,
@@ -156,6 +158,7 @@ NO_VOTES = {
     "18": Completion("16+2=18\n#### 18", "stop", 9),
     "was cut off at the token limit": Completion("#### 18", "length", 40),
     "was cancelled": Completion("#### 18", "cancelled", 4),
+    "llama.cpp failed on it": Completion("#### 18", "failed", 4),
     "no marked answer": Completion("It is 18.", "stop", 9),
     "its arithmetic fails: 2+2=18": Completion("<<2+2=18>>\n#### 18", "stop", 9),
     "no number in 'eighteenish'": Completion("#### eighteenish", "stop", 9),
@@ -247,6 +250,55 @@ def test_the_last_batch_keeps_within_t() -> None:
     assert [len(call) for call in engine.calls] == [1] * 3 + [2] * 3 + [1] * 3
 
 
+def test_auto_width_doubles() -> None:
+    engine = script(range(20), range(30, 50))
+    trace, _ = run_events(engine, LoopSettings(20))
+    assert LoopSettings().width == 0
+    assert [len(call) for call in engine.calls[::3]] == [1, 2, 4, 8, 5]
+    assert [r.number for r in trace.rounds] == list(range(1, 21))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "dr", "drawn"),
+    [
+        ("same-round", [9, 9, 3, 9, 9], 2),  # round 3 agrees: rounds 4 and 5 need not go on
+        ("same-round", [9, 9, 9, 9, 5], 4),
+        ("pooled", [9, 1, 9, 9, 9], 1),  # the answer that IR gave in round 1
+    ],
+)
+def test_what_still_runs_is_cancelled_when_agreement_is_certain(
+    protocol: str, dr: list[int], drawn: int
+) -> None:
+    engine = script([1, 2, 3, 4, 5], dr)
+    trace, events = run_events(engine, loop_settings(5, protocol, width=4))
+    late = [e.sample for e in events if isinstance(e, Drawn) and e.sample.role is DR][1:]
+    assert [s.finish_reason for s in late] == ["stop"] * drawn + ["cancelled"] * (4 - drawn)
+    assert trace == run_events(script([1, 2, 3, 4, 5], dr), loop_settings(5, protocol))[0]
+
+
+def test_an_agreement_is_certain_only_when_the_rounds_before_it_are_judged() -> None:
+    running = steps(QUESTION, table(), LoopSettings(3, width=2))
+    chain = [Completion("#### 1", "stop", 3), Completion("#### 2", "stop", 3)]
+    asks: list[Ask] = []
+    step = next(running)
+    while len(asks) < 6:
+        if not isinstance(step, Ask):
+            step = next(running)
+            continue
+        asks.append(step)
+        if len(asks) < 6:
+            other = [Completion("#### 5", "stop", 3)] if len(asks) == 3 else chain
+            step = running.send(other[: len(step.requests)])
+    settled = asks[-1].settled
+    assert asks[-1].role is DR
+    assert not settled({})
+    assert not settled({1: chain[1]})  # round 3 agrees, but round 2 may agree on another answer
+    assert not settled({0: chain[1]})
+    assert settled({0: chain[1], 1: chain[1]})
+    assert settled({0: chain[0]})
+    assert not asks[-2].settled({0: chain[0], 1: chain[1]})  # KG's samples settle nothing
+
+
 # --- events ---
 
 
@@ -296,5 +348,7 @@ def test_loop_settings_out_of_range() -> None:
     for rounds in (0, 101):
         with pytest.raises(ValueError, match=rf"^rounds must lie in 1 to 100, got {rounds}$"):
             LoopSettings(rounds=rounds)
-    with pytest.raises(ValueError, match=r"^width must lie in 1 to 100, got 0$"):
-        LoopSettings(width=0)
+    for width in (-1, 101):
+        message = rf"^width must lie in 1 to 100, or 0 \(auto\), got {width}$"
+        with pytest.raises(ValueError, match=message):
+            LoopSettings(width=width)

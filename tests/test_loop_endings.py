@@ -8,7 +8,8 @@ import pytest
 
 from lorid_local.engine import Completion, Role
 from lorid_local.errors import EngineError
-from lorid_local.loop import Judged, best_guess, finish, solve
+from lorid_local.judging import best_guess
+from lorid_local.loop import Judged, finish, solve
 from lorid_local.trace import Trace
 from tests.scripted import QUESTION, ScriptedEngine, loop_settings, run, run_events, script, table
 

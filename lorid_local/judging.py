@@ -1,0 +1,75 @@
+"""Who votes, who agrees and what is the best guess: the consensus on finished samples.
+
+Two protocols: `same-round` (the paper's text: IR and DR of one round agree) and `pooled`
+(the authors' code: any answers of rounds 1..j agree).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from lorid_local import prompts
+from lorid_local.answers import Answer, Unparsed, find, same, vote
+from lorid_local.engine import Completion, Role
+from lorid_local.trace import Round, Sample
+
+Protocol = Literal["same-round", "pooled"]
+
+
+def sample(role: Role, number: int, done: Completion) -> Sample:
+    """Return a completion as a sample, with its vote or why it has none."""
+    text = prompts.printable(done.text).strip()
+    answer = None if role is Role.KG else vote(text, done.finish_reason)
+    return Sample(role, number, text, done.finish_reason, done.tokens, answer)
+
+
+def joined(drawn: Round, sample: Sample) -> Round:
+    """Return the round with one more sample."""
+    if sample.role is Role.IR:
+        return replace(drawn, ir=sample)
+    if sample.role is Role.KG:
+        whole = sample.finish_reason == "stop"
+        return replace(drawn, kg=sample, rules=prompts.rules(sample.text, complete=whole))
+    return replace(drawn, dr=sample)
+
+
+def judge(drawn: Round, before: Sequence[Round], protocol: Protocol) -> tuple[Round, Answer | None]:
+    """Return the round with its verdict, and the agreed answer if there is one."""
+    if not (drawn.ir and drawn.dr):
+        return replace(drawn, why="the round was cut short"), None
+    pools = [drawn] if protocol == "same-round" else [*before, drawn]
+    winner = _shared([r.ir for r in pools], [r.dr for r in pools])
+    if winner:
+        return replace(drawn, agreed=True, why=f"both say {winner.shown}"), winner
+    return replace(drawn, why=_why(drawn.ir.answer, drawn.dr.answer)), None
+
+
+def _why(ir: Answer | Unparsed | None, dr: Answer | Unparsed | None) -> str:
+    if isinstance(ir, Answer) and isinstance(dr, Answer):
+        return f"System 1 says {ir.shown}, System 2 says {dr.shown}"
+    none = [f"System {n}: {a.reason}" for n, a in ((1, ir), (2, dr)) if isinstance(a, Unparsed)]
+    return "; ".join(none)
+
+
+def _shared(ir: Sequence[Sample | None], dr: Sequence[Sample | None]) -> Answer | None:
+    """Return the answer that both pools hold; of several, the one with the most votes."""
+    left = [s.answer for s in ir if s and isinstance(s.answer, Answer)]
+    right = [s.answer for s in dr if s and isinstance(s.answer, Answer)]
+    shared = [a for a in left if any(same(a, b) for b in right)]
+    return max(shared, key=lambda a: sum(same(a, b) for b in (*left, *right)), default=None)
+
+
+def best_guess(rounds: Sequence[Round]) -> Answer | None:
+    """Return the most frequent vote, the earliest of equals.
+
+    Without any vote: the most frequent marked answer of samples that failed some other test.
+    """
+    samples = [s for r in rounds for s in (r.ir, r.dr) if s]
+    return _most_frequent([s.answer for s in samples]) or _most_frequent(
+        [find(s.text, marked_only=True) for s in samples if s.finish_reason == "stop"]
+    )
+
+
+def _most_frequent(answers: Sequence[Answer | Unparsed | None]) -> Answer | None:
+    votes = [a for a in answers if isinstance(a, Answer)]
+    return max(votes, key=lambda a: sum(same(a, b) for b in votes), default=None)

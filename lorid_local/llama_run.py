@@ -1,0 +1,223 @@
+"""One call of `LlamaEngine.generate`: samples of one role, advanced together token by token."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from lorid_local import calculator
+from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Request
+from lorid_local.errors import EngineError
+from lorid_local.llama_native import Context, Model, Slot
+from lorid_local.sample import Sample
+
+KEPT = 0  # the sequence that holds the last prompt of a role
+CELL_STEP = 256  # contexts grow in steps, so that a longer problem does not remake them
+
+
+@dataclass
+class RoleState:
+    """A role's context and the prompt whose KV its sequence KEPT holds."""
+
+    context: Context
+    kept: list[int] = field(default_factory=list)
+
+
+def cells_for(requests: Sequence[Request], prompts: list[list[int]], width: int) -> int:
+    """Return how many cells `width` samples at once may need, the kept prompt included."""
+    one_prompt = all(prompt == prompts[0] for prompt in prompts)
+    needed = [
+        request.max_tokens + (0 if one_prompt else len(prompt))
+        for prompt, request in zip(prompts, requests, strict=True)
+    ]
+    cells = max(map(len, prompts)) + sum(sorted(needed)[-width:])
+    return -(-cells // CELL_STEP) * CELL_STEP
+
+
+def latched(cancelled: Cancelled) -> Cancelled:
+    """Return `cancelled` with a yes that holds: a prompt read in part must not be sampled from."""
+    told = False
+
+    def asked() -> bool:
+        nonlocal told
+        told = told or cancelled()
+        return told
+
+    return asked
+
+
+class Run:
+    """One call of `generate`: admits requests while there is room, steps, collects."""
+
+    def __init__(
+        self,
+        model: Model,
+        state: RoleState,
+        requests: Sequence[Request],
+        prompts: list[list[int]],
+        width: int,
+    ) -> None:
+        self.model, self.state, self.context = model, state, state.context
+        self.count = len(requests)
+        # same prompts side by side, so that the kept prompt serves them all
+        order = sorted(range(len(requests)), key=lambda i: (prompts[i], i))
+        self.waiting = deque((i, requests[i], prompts[i]) for i in order)
+        self.active: list[Sample] = []
+        self.done: dict[int, Completion] = {}
+        self.error: EngineError | None = None  # the last one that cost a sample
+        self.free = list(range(min(width, len(requests)), KEPT, -1))
+
+    def finish(
+        self, on_token: OnToken | None, cancelled: Cancelled, on_done: OnDone | None
+    ) -> list[Completion]:
+        """Run every request to its end and return the completions in request order."""
+        while self.waiting or self.active:
+            if cancelled():
+                self._drop(set(range(self.count)), on_token)
+                break
+            while self.waiting and self._fits(self.waiting[0]):
+                self._admit(*self.waiting.popleft(), cancelled)
+            if not cancelled():  # a prefill that was cut short must not be sampled from
+                self._step(on_token)
+                self._collect(on_token, on_done)
+        if self.error and all(c.finish_reason == "failed" for c in self.done.values()):
+            raise self.error
+        return [self.done[i] for i in sorted(self.done)]
+
+    def clean_up(self) -> None:
+        """Forget what is half done; the kept prompt stays if no exception left it half done."""
+        for sample in self.active:
+            self.context.forget(sample.sequence)
+        if self.active:
+            self.context.clear()
+            self.state.kept = []
+
+    def _fits(self, entry: tuple[int, Request, list[int]]) -> bool:
+        """True if a sequence is free and the cells suffice, whatever the samples still write."""
+        _, request, prompt = entry
+        used = len(prompt) + request.max_tokens
+        for sample in self.active:
+            shared = sample.prompt == prompt  # its prompt's cells are those of KEPT
+            used += sample.request.max_tokens + (0 if shared else len(sample.prompt))
+        return bool(self.free) and used <= self.context.cells
+
+    def _admit(self, index: int, request: Request, prompt: list[int], cancelled: Cancelled) -> None:
+        """Prefill all but the prompt's last token; that one is the sample's first step."""
+        try:
+            ready = self._prefill(prompt, cancelled)
+        except EngineError as error:
+            self.context.forget(KEPT)
+            self.state.kept = []
+            self.done[index], self.error = Completion("", "failed", 0), error
+            return
+        sequence = self.free.pop()
+        self.context.share(KEPT, [sequence], ready)
+        self.active.append(Sample(index, request, sequence, prompt))
+
+    def _prefill(self, prompt: list[int], cancelled: Cancelled) -> int:
+        """Bring prompt[:-1] into sequence KEPT, keeping what it begins with; return its length."""
+        body = prompt[:-1]
+        kept = self.state.kept
+        same = next((i for i, (a, b) in enumerate(zip(kept, body, strict=False)) if a != b),
+                    min(len(kept), len(body)))  # fmt: skip
+        self.context.forget(KEPT, same)
+        self.state.kept = body[:same]
+        for start in range(same, len(body), self.context.batch):
+            if cancelled():
+                break
+            chunk = body[start : start + self.context.batch]
+            self.context.decode([Slot(t, start + i, KEPT, False) for i, t in enumerate(chunk)])
+            self.state.kept += chunk
+        return len(self.state.kept)
+
+    def _step(self, on_token: OnToken | None) -> None:
+        """Decode what every active sample has pending and draw its next token."""
+        for group in self._groups():
+            self._advance_group(group, on_token)
+
+    def _advance_group(self, group: list[Sample], on_token: OnToken | None) -> None:
+        slots, last = [], []
+        for sample in group:
+            slots += [Slot(t, at, sample.sequence, False) for at, t in sample.pending()]
+            slots[-1] = slots[-1]._replace(wanted=True)
+            last.append(len(slots) - 1)
+        try:
+            self.context.decode(slots)
+        except EngineError as error:
+            self._isolate(group, error, on_token)
+            return
+        for sample, place in zip(group, last, strict=True):
+            sample.decoded()
+            try:
+                self._advance(sample, sample.sampler.draw(self.context.logits(place)))
+            except EngineError as error:
+                self._fail(sample, error)
+            self._show(sample, on_token)
+
+    def _isolate(self, group: list[Sample], error: EngineError, on_token: OnToken | None) -> None:
+        """Decode again one by one, so that only those fail which llama.cpp cannot decode."""
+        for sample in group:
+            self.context.forget(sample.sequence, sample.position)
+        if len(group) == 1:
+            self._fail(group[0], error)
+            return
+        for sample in group:
+            self._advance_group([sample], on_token)
+
+    def _fail(self, sample: Sample, error: EngineError) -> None:
+        sample.finish, self.error = "failed", error
+
+    def _collect(self, on_token: OnToken | None, on_done: OnDone | None) -> None:
+        """Retire what has ended, and what need not go on because of it."""
+        for sample in [s for s in self.active if s.finish]:
+            if sample.index in self.done:
+                continue  # an earlier one made it needless
+            self._retire(sample)
+            if on_done:
+                self._drop(set(on_done(sample.index, self.done[sample.index])), on_token)
+
+    def _drop(self, needless: set[int], on_token: OnToken | None) -> None:
+        """End the requests `needless` that are not done."""
+        for sample in [s for s in self.active if s.index in needless]:
+            sample.finish = "cancelled"
+            self._show(sample, on_token)  # what was held back for a stop string
+            self._retire(sample)
+        for entry in [entry for entry in self.waiting if entry[0] in needless]:
+            self.waiting.remove(entry)
+            self.done[entry[0]] = Completion("", "cancelled", 0)
+
+    def _groups(self) -> Iterator[list[Sample]]:
+        """Yield the active samples, as many at once as a batch holds tokens pending."""
+        group: list[Sample] = []
+        room = self.context.batch
+        for sample in self.active:
+            if len(sample.tokens_pending) > room:
+                yield group
+                group, room = [], self.context.batch
+            group.append(sample)
+            room -= len(sample.tokens_pending)
+        if group:
+            yield group
+
+    def _advance(self, sample: Sample, token: int) -> None:
+        """Take a drawn token, and what the calculator puts behind it."""
+        if self.model.ends(token):
+            sample.end()
+            return
+        sample.take(token, self.model.piece(token))
+        if not sample.request.calculator or sample.finish:
+            return
+        forced = self.model.continuation("=", calculator.result(sample.text))
+        fits = sample.tokens + len(forced) < sample.request.max_tokens
+        if fits and len(sample.tokens_pending) + len(forced) <= self.context.batch:
+            for token in forced:
+                sample.take(token, self.model.piece(token))
+
+    def _show(self, sample: Sample, on_token: OnToken | None) -> None:
+        if on_token and (fresh := sample.fresh_text()):
+            on_token(sample.index, fresh)
+
+    def _retire(self, sample: Sample) -> None:
+        self.active.remove(sample)
+        self.context.forget(sample.sequence)
+        self.free.append(sample.sequence)
+        self.done[sample.index] = sample.completion()
