@@ -31,7 +31,6 @@ class Screen(Protocol):
     def on_text(self, role: Role, number: int, text: str) -> None: ...
     def on_event(self, event: Event) -> None: ...
     def report(self, trace: Trace, sure: Sureness | None, *, quiet: bool) -> None: ...
-    def progress(self, done: int, total: int, status: str) -> None: ...
 
 
 @contextmanager
@@ -68,16 +67,13 @@ def outcome(trace: Trace) -> str:
 
 
 class Silent:
-    """Shows nothing but the answer and, for a file, how far it is."""
+    """Shows nothing but the answer."""
 
     def on_text(self, role: Role, number: int, text: str) -> None:
         pass
 
     def on_event(self, event: Event) -> None:
         pass
-
-    def progress(self, done: int, total: int, status: str) -> None:
-        print(f"{done}/{total} {status}", file=sys.stderr, flush=True)
 
     def report(self, trace: Trace, sure: Sureness | None, *, quiet: bool) -> None:
         if not quiet:

@@ -4,39 +4,30 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from lorid_local import batch, loop, problems, solve_file
 from lorid_local import bundle as bundles
-from lorid_local import loop, problems
 from lorid_local.calibration import Calibration, Sureness, sureness
 from lorid_local.engine import Engine, Role
 from lorid_local.errors import (
-    EXIT_AGREED,
-    EXIT_FAILURE,
-    EXIT_INTERRUPTED,
-    EXIT_NO_AGREEMENT,
     ContextOverflow,
     InputError,
     ModelError,
     OutputError,
 )
 from lorid_local.judging import Protocol
+from lorid_local.prompts import tidy
 from lorid_local.render import Screen, screen
 from lorid_local.trace import Trace
 
 PLAIN_PROMPT = "plain-1"  # for a base without adapters
 MAX_THREADS = 512  # GGML_MAX_N_THREADS; ggml crashes beyond it
-EXITS = {
-    "agreed": EXIT_AGREED,
-    "no-agreement": EXIT_NO_AGREEMENT,
-    "timeout": EXIT_NO_AGREEMENT,
-    "interrupted": EXIT_INTERRUPTED,
-}
 
 
 @dataclass(frozen=True)
@@ -45,6 +36,7 @@ class Flags:
 
     problem: str | None = None
     file: Path | None = None
+    output: Path | None = None
     as_json: bool = False
     quiet: bool = False
     trace: Path | None = None
@@ -117,6 +109,10 @@ def settle(contents: bundles.BundleFile, flags: Flags) -> Setup:
 def _check(flags: Flags) -> None:
     if flags.file and flags.problem not in (None, "-"):
         raise InputError("a problem and --file were both given", hint="give one of them")
+    if flags.output and not flags.file:
+        raise InputError(
+            "-o/--output was given without --file", hint="lorid solve --file FILE -o OUT"
+        )
     if flags.timeout is not None and not flags.timeout > 0:
         raise InputError(f"--timeout {flags.timeout}: expected seconds above 0")
     if flags.threads is not None and not 1 <= flags.threads <= MAX_THREADS:
@@ -192,6 +188,18 @@ class _Solver:
         trace = loop.finish(events, show.on_event)
         return trace, sureness(self.setup.calibration, trace)
 
+    def solve_all(self, texts: Iterable[str]) -> Iterator[batch.Outcome]:
+        return batch.solve_all(
+            texts,
+            self.engine,
+            self.setup.roles,
+            self.setup.loop,
+            seed=self.setup.seed,
+            timeout=self.setup.timeout,
+            cancelled=self.interrupted,
+            window=batch.WINDOW if self.setup.timeout is None else 1,
+        )
+
 
 def _solve_one(solver: _Solver, problem: problems.Problem, flags: Flags) -> int:
     silent = flags.quiet or flags.as_json
@@ -204,36 +212,47 @@ def _solve_one(solver: _Solver, problem: problems.Problem, flags: Flags) -> int:
     sys.stdout.flush()
     if flags.trace:
         _write(flags.trace, _json(_record(trace, sure), indent=1) + "\n")
-    return EXITS[trace.status]
+    return solve_file.EXITS[trace.status]
 
 
 def _solve_file(solver: _Solver, todo: list[problems.Problem], flags: Flags) -> int:
-    """Print a JSON line for each problem as it is done; return the worst exit code."""
-    exits, records = {EXIT_AGREED}, []
-    with screen(silent=True) as show:
-        for number, problem in enumerate(todo, 1):
-            record, code = _line(solver, problem, show)
-            print(_json(record, sys.stdout.encoding), flush=True)
+    """Write a JSON line for each problem, in order; return the worst exit code.
+
+    With --output, what that file holds already is not solved again.
+    """
+    setup = solver.setup
+    settings = {
+        "seed": setup.seed,
+        "protocol": setup.loop.protocol,
+        "max_rounds": setup.loop.rounds,
+    }
+    records = solve_file.stored(flags.output, todo, settings) if flags.output else []
+    statuses = [str(record["status"]) for record in records]
+    rest = todo[len(records) :]
+    with (
+        solve_file.progress(len(records), len(todo), quiet=flags.quiet) as told,
+        solve_file.sink(flags.output, lambda r: _json(r, sys.stdout.encoding)) as write,
+    ):
+        for problem, outcome in zip(rest, solver.solve_all(p.text for p in rest), strict=False):
+            record = _line(problem, outcome, setup.calibration)
+            write(record)
             records.append(record)
-            exits.add(code)
-            if not flags.quiet:
-                show.progress(number, len(todo), str(record["status"]))
-            if code == EXIT_INTERRUPTED:
-                break
+            statuses.append(record["status"])
+            told(record["status"])
     if flags.trace:
         _write(flags.trace, _json(records, indent=1) + "\n")
-    order = (EXIT_INTERRUPTED, EXIT_FAILURE, EXIT_NO_AGREEMENT)
-    return next((code for code in order if code in exits), EXIT_AGREED)
+    return solve_file.worst(statuses)
 
 
-def _line(solver: _Solver, problem: problems.Problem, show: Screen) -> tuple[dict[str, Any], int]:
+def _line(
+    problem: problems.Problem, outcome: batch.Outcome, calibration: Calibration | None
+) -> dict[str, Any]:
     """One problem of a file; a problem that is too long does not stop the others."""
     named = {} if problem.id is None else {"id": problem.id}
-    try:
-        trace, sure = solver.solve(problem.text, show)
-    except ContextOverflow as error:
-        return {**named, "status": "error", "error": error.message, "answer": None}, EXIT_FAILURE
-    return {**named, **_record(trace, sure)}, EXITS[trace.status]
+    if isinstance(outcome, ContextOverflow):
+        text = {"question": tidy(problem.text)}
+        return {**named, **text, "status": "error", "error": outcome.message, "answer": None}
+    return {**named, **_record(outcome, sureness(calibration, outcome))}
 
 
 def _record(trace: Trace, sure: Sureness | None) -> dict[str, Any]:

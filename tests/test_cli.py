@@ -143,7 +143,10 @@ def test_an_unknown_flag_is_named_with_its_neighbour() -> None:
     ("flags", "message"),
     [
         ("--rounds 0", "Error: rounds must lie in 1 to 100, got 0\nHint: lorid solve --help"),
-        ("--width 101", "Error: width must lie in 1 to 100, got 101\nHint: lorid solve --help"),
+        (
+            "--width 101",
+            "Error: width must lie in 1 to 100, or 0 (auto), got 101\nHint: lorid solve --help",
+        ),
         ("--top-p 2", "Error: top_p must lie in (0, 1], got 2.0\nHint: lorid solve --help"),
         ("--top-p nan", "Error: top_p must lie in (0, 1], got nan\nHint: lorid solve --help"),
         ("--temp -1", "Error: temperature must lie in 0 to 5, got -1.0\nHint: lorid solve --help"),

@@ -153,8 +153,9 @@ def test_a_trace_to_a_device_goes_into_it_and_does_not_replace_it(
 
 
 def start(*arguments: str, ready: bool = False, **settings: Any) -> "subprocess.Popen[bytes]":
-    """Start `lorid`; with `ready`, stderr tells when Python itself is up."""
-    code = [*START[:2], "import sys; sys.stderr.write('up\\n'); sys.stderr.flush(); " + START[2]]
+    """Start `lorid`; with `ready`, stderr tells when `main` is about to be called."""
+    up = "import sys, lorid_local.cli; sys.stderr.write('up\\n'); sys.stderr.flush(); "
+    code = [*START[:2], up + START[2]]
     settings = {"stdout": subprocess.PIPE, "stdin": subprocess.DEVNULL} | settings
     process = subprocess.Popen(
         [*(code if ready else START), *arguments],
@@ -188,16 +189,41 @@ def test_ctrl_c_in_a_file_prints_what_was_found_as_json(
 ) -> None:
     path = tmp_path / "problems.txt"
     path.write_text("2 + 3\n2 + 4\n")
-    process = start(*endless, "--file", str(path), ready=True)
-    time.sleep(1.5)
+    process = start(*endless, "--file", str(path), "-v")
+    await_line(process, b"llama_context: ")
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (130, b"1/2 interrupted\n")
-    record = json.loads(output)
-    assert (record["question"], record["status"]) == ("2 + 3", "interrupted")
+    assert process.returncode == 130
+    found = [json.loads(line) for line in output.splitlines()]
+    said = [line for line in errors.decode().splitlines() if "interrupted" in line]
+    assert said == [f"{n}/2 interrupted" for n in range(1, len(found) + 1)]
+    assert (found[0]["question"], found[0]["status"]) == ("2 + 3", "interrupted")
 
 
-@pytest.mark.parametrize("moment", [0.01, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.6, 0.8, 1.0])
+def test_a_file_goes_on_where_it_was_killed(five: tuple[str, ...], tmp_path: Path) -> None:
+    path, out = tmp_path / "problems.txt", tmp_path / "out.jsonl"
+    path.write_text("2 + 3\n1 + 4\n5 + 0\n")
+    assert lorid(*five, "--file", path, "-o", out).stdout == b""
+    whole = out.read_bytes()
+    assert [json.loads(line)["question"] for line in whole.splitlines()] == [
+        "2 + 3", "1 + 4", "5 + 0"
+    ]  # fmt: skip
+    out.write_bytes(whole[: len(whole) // 2])  # as kill -9 leaves it
+    ran = lorid(*five, "--file", path, "-o", out)
+    assert ran.stderr.startswith(b"2/3 ") and b"1/3" not in ran.stderr
+    assert [json.loads(line)["answer"] for line in out.read_bytes().splitlines()] == ["5"] * 3
+
+
+def test_an_output_needs_a_file_of_problems(five: tuple[str, ...], tmp_path: Path) -> None:
+    ran = lorid(*five, "-o", tmp_path / "out.jsonl", "2 + 3")
+    assert (ran.returncode, ran.stderr.decode()) == (
+        2,
+        "Error: -o/--output was given without --file\nHint: lorid solve --file FILE -o OUT\n",
+    )
+
+
+@pytest.mark.parametrize("moment", [0.03, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.6, 0.8, 1.0])
 def test_ctrl_c_at_any_moment_leaves_no_traceback(endless: tuple[str, ...], moment: float) -> None:
     process = start(*endless, "2 + 3", ready=True)
     time.sleep(moment)

@@ -8,7 +8,7 @@ from lorid_local.answers import Answer
 from lorid_local.calibration import Sureness
 from lorid_local.engine import Role
 from lorid_local.loop import Drawn, Judged
-from lorid_local.render import Plain, Silent, outcome, readable, screen
+from lorid_local.render import Plain, Silent, outcome, readable
 from lorid_local.trace import Round, Sample, Status, Trace
 
 SURE = Sureness(9, 10, 60, 98, "dev", "agreed in round 1")
@@ -143,11 +143,6 @@ def test_plain_says_a_line_for_a_round_without_agreement(
         Plain().on_event(event)
         Silent().on_event(event)
     assert tuple(capsys.readouterr()) == ("", "Round 1: System 1 says 1, System 2 says 2\n")
-
-
-def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    Silent().progress(2, 10, "agreed")
-    assert tuple(capsys.readouterr()) == ("", "2/10 agreed\n")
 
 
 def test_the_screen_of_a_pipe_is_plain() -> None:

@@ -5,19 +5,21 @@ from typing import Any
 
 import click
 
-from lorid_local.commands.options import option
+from lorid_local.commands.options import Width, option
 
 
 @click.command(short_help="Solve math word problems.")
 @click.argument("problem", required=False)
 @option("-f", "--file", type=click.Path(path_type=Path), help="Problems, .jsonl or .txt (one a "
         "line); one JSON result a line.")  # fmt: skip
+@option("-o", "--output", type=click.Path(path_type=Path), help="Write --file's results here; "
+        "started again, go on behind them.")  # fmt: skip
 @option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @option("-q", "--quiet", is_flag=True, help="Print the answer only.")
 @option("--trace", type=click.Path(path_type=Path), help="Write every sample to this JSON file.")
 @option("-r", "--rounds", type=int, help="Give up after this many rounds (t of the paper).")
 @option("--protocol", type=click.Choice(["same-round", "pooled"]), help="What counts as agreement.")
-@option("--width", type=int, help="Rounds drawn at once after the first.")
+@option("--width", type=Width(), help="Rounds drawn at once after the first; auto: 2, 4, 8 ...")
 @option("--timeout", type=float, help="Stop after this many seconds.")
 @option("--bundle", help="A bundle's name or folder.")
 @option("-m", "--model", type=click.Path(path_type=Path), help="Another base, a .gguf file.")

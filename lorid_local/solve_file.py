@@ -1,0 +1,175 @@
+"""A file of problems: a JSON line each, in order, to standard output or to a file to go on with."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lorid_local.errors import (
+    EXIT_AGREED,
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_NO_AGREEMENT,
+    InputError,
+    OutputError,
+)
+from lorid_local.problems import Problem
+from lorid_local.prompts import tidy
+
+Record = dict[str, Any]
+WORST_FIRST = (EXIT_INTERRUPTED, EXIT_FAILURE, EXIT_NO_AGREEMENT)
+EXITS = {
+    "agreed": EXIT_AGREED,
+    "no-agreement": EXIT_NO_AGREEMENT,
+    "timeout": EXIT_NO_AGREEMENT,
+    "interrupted": EXIT_INTERRUPTED,
+    "error": EXIT_FAILURE,
+}
+
+
+def worst(statuses: Sequence[str]) -> int:
+    """Return the exit code of a file whose problems ended so."""
+    codes = {EXITS[status] for status in statuses}
+    return next((code for code in WORST_FIRST if code in codes), EXIT_AGREED)
+
+
+def stored(path: Path, todo: Sequence[Problem], settings: Record) -> list[Record]:
+    """Return the results that `path` holds already; a line that was cut off is removed.
+
+    They must be of the first problems of `todo` and of the same `settings` (keys of a result).
+    Raises InputError if they are not, OutputError if the file cannot be mended.
+    """
+    if not path.exists() or not path.is_file():
+        return []
+    try:
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):  # killed in the middle of a line
+            with open(path, "r+b") as file:
+                file.truncate(len(whole))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    records = [_record(path, n, line) for n, line in enumerate(whole.splitlines(), 1)]
+    for number, record in enumerate(records, 1):
+        expected = {**settings, "question": None if number > len(todo) else _text(todo[number - 1])}
+        for key, value in expected.items():
+            if record.get(key, value) != value or number > len(todo):
+                raise InputError(
+                    f"{path}:{number}: the result of another run (its {key} differs)",
+                    hint="give another file with -o/--output, or remove this one",
+                )
+    # what was interrupted is done again, and all behind it
+    ended = next((i for i, r in enumerate(records) if r.get("status") == "interrupted"), None)
+    if ended is not None:
+        _keep(path, whole, ended)
+        records = records[:ended]
+    return records
+
+
+def _keep(path: Path, whole: bytes, lines: int) -> None:
+    kept = b"".join(line + b"\n" for line in whole.splitlines()[:lines])
+    try:
+        with open(path, "r+b") as file:
+            file.truncate(len(kept))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _text(problem: Problem) -> str:
+    return tidy(problem.text)
+
+
+def _record(path: Path, number: int, line: bytes) -> Record:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        raise InputError(
+            f"{path}:{number}: not a result of lorid",
+            hint="give another file with -o/--output, or remove this one",
+        )
+    return record
+
+
+@contextmanager
+def sink(path: Path | None, as_json: Callable[[Record], str]) -> Iterator[Callable[[Record], None]]:
+    """Yield what writes a result: to standard output, or safely (fsync) behind `path`'s lines."""
+    if path is None:
+        yield lambda record: print(as_json(record), flush=True)
+        return
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+
+            def write(record: Record) -> None:
+                file.write(as_json(record) + "\n")
+                file.flush()
+                if path.is_file():
+                    os.fsync(file.fileno())
+
+            yield write
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path}: cannot be written ({error.strerror})",
+        hint="give -o/--output a file in a folder that you may write to; what it holds is kept",
+    )
+
+
+@contextmanager
+def progress(done: int, total: int, *, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Yield what is told each problem's status: a bar on a terminal, else a line on stderr."""
+    if quiet:
+        yield lambda status: None
+    elif sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        with _bar(done, total) as advance:
+            yield advance
+    else:
+        count = done
+
+        def line(status: str) -> None:
+            nonlocal count
+            count += 1
+            print(f"{count}/{total} {status}", file=sys.stderr, flush=True)
+
+        yield line
+
+
+@contextmanager
+def _bar(done: int, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar with problems a minute, the time left and how many agreed."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    started, agreed, count = time.monotonic(), 0, 0
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        task = shown.add_task("", total=total, completed=done, rate="")
+
+        def advance(status: str) -> None:
+            nonlocal agreed, count
+            count, agreed = count + 1, agreed + (status == "agreed")
+            minutes = (time.monotonic() - started) / 60
+            rate = f"{count / minutes:.1f} problems/min, {agreed} of {count} agreed"
+            shown.update(task, advance=1, rate=rate)
+
+        yield advance
