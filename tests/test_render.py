@@ -8,7 +8,7 @@ from lorid_local.answers import Answer
 from lorid_local.calibration import Sureness
 from lorid_local.engine import Role
 from lorid_local.loop import Drawn, Judged
-from lorid_local.render import Plain, Silent, outcome, readable
+from lorid_local.render import Plain, Silent, outcome, readable, screen
 from lorid_local.trace import Round, Sample, Status, Trace
 
 SURE = Sureness(9, 10, 60, 98, "dev", "agreed in round 1")
