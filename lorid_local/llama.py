@@ -16,7 +16,7 @@ from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Request, 
 from lorid_local.errors import ContextOverflow, EngineError, ModelError
 from lorid_local.gguf_check import check_adapter, check_base
 from lorid_local.gguf_header import read_header
-from lorid_local.llama_native import LOG, MAX_SEQUENCES, Context, Model, Slot
+from lorid_local.llama_native import LOG, MAX_SEQUENCES, Context, KvType, Model, Slot
 from lorid_local.llama_run import CELL_STEP, KEPT, RoleState, Run, cells_for, latched
 
 PROOF_TEXT = "2 + 2 ="
@@ -25,7 +25,9 @@ PROOF_TEXT = "2 + 2 ="
 @dataclass(frozen=True)
 class Options:
     """How to run. threads 0: one for each core this process may use; context_size 0: as needed,
-    up to the model's own; gpu_layers None: all, if this build of llama.cpp can.
+    up to the model's own; gpu_layers None: all, if this build of llama.cpp can; low_memory: one
+    context for all roles, whose adapter is switched and whose cache is cleared between them;
+    kv_type: how keys and values are cached (q8_0 takes about half of f16's memory).
     """
 
     threads: int = 0
@@ -33,6 +35,8 @@ class Options:
     gpu_layers: int | None = None
     width: int = 16
     batch: int = 256
+    low_memory: bool = False
+    kv_type: KvType = "f16"
     verbose: bool = False
 
 
@@ -59,7 +63,7 @@ class LlamaEngine:
         if not 1 <= self.options.width < MAX_SEQUENCES:
             raise EngineError(f"width {self.options.width}: expected 1 to {MAX_SEQUENCES - 1}")
         LOG.verbose = self.options.verbose
-        self._states: dict[Role, RoleState] = {}
+        self._states: dict[Role | None, RoleState] = {}  # None: the one of all roles
         adapters = adapters or {}
         header = read_header(base)
         check_base(header)
@@ -136,25 +140,34 @@ class LlamaEngine:
     def _state(self, requests: Sequence[Request], prompts: list[list[int]]) -> RoleState:
         """Return the role's context, made anew if this call needs a larger one."""
         role = requests[0].role
+        place = None if self.options.low_memory else role
         width = min(len(requests), self.options.width)
         cells = cells_for(requests, prompts, width)
-        state = self._states.get(role)
-        if state and state.context.cells >= cells and state.context.sequences > width:
-            return state
-        if state:
+        state = self._states.get(place)
+        if state and (state.context.cells < cells or state.context.sequences <= width):
             cells = max(cells, state.context.cells)
             width = max(width, state.context.sequences - 1)
             state.context.close()
-            del self._states[role]
-        context = self._context(cells, width + 1)
-        context.set_adapter(self._adapters.get(role))
-        self._states[role] = RoleState(context)
-        return self._states[role]
+            state = None
+        if state is None:
+            state = self._states[place] = RoleState(self._context(cells, width + 1))
+        if state.role is not role:  # another adapter's keys and values are of no use
+            state.context.clear()
+            state.context.set_adapter(self._adapters.get(role))
+            state.kept, state.role = [], role
+        return state
 
     def _context(self, cells: int, sequences: int) -> Context:
         threads = self.options.threads or usable_cores()
         batch = max(sequences, min(cells, self.options.batch))
-        return Context(self._model, cells=cells, sequences=sequences, threads=threads, batch=batch)
+        return Context(
+            self._model,
+            cells=cells,
+            sequences=sequences,
+            threads=threads,
+            batch=batch,
+            kv_type=self.options.kv_type,
+        )
 
     def _prove(self, adapters: Mapping[Role, Path]) -> None:
         """Raise ModelError for an adapter that leaves a fixed prompt's logits as they are."""

@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import llama_cpp
 import numpy as np
@@ -17,6 +17,9 @@ import numpy as np
 from lorid_local.errors import EngineError, ModelError
 
 KEPT_LOG_LINES = 200
+KvType = Literal["f16", "q8_0"]
+KV_TYPES = {"f16": llama_cpp.GGML_TYPE_F16, "q8_0": llama_cpp.GGML_TYPE_Q8_0}
+ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR
 MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ of llama.cpp
 ALL_LAYERS = -1
 
@@ -26,6 +29,7 @@ class _Log:
 
     def __init__(self) -> None:
         self.verbose = False
+        self.last_error = ""
         self.lines: deque[str] = deque(maxlen=KEPT_LOG_LINES)
         self.callback = llama_cpp.llama_log_callback(self._receive)  # kept alive by this object
         llama_cpp.llama_log_set(self.callback, ctypes.c_void_p(0))
@@ -33,6 +37,8 @@ class _Log:
     def _receive(self, level: int, text: bytes, _: Any) -> None:
         line = text.decode("utf-8", errors="replace")
         self.lines.append(line)
+        if level == ERROR_LEVEL:
+            self.last_error = line.strip()
         if self.verbose:
             sys.stderr.write(line)
 
@@ -43,7 +49,8 @@ class _Log:
         # "failed to load model" comes last and says less than the "error" before it
         told = [line for line in lines if "error" in line]
         told = told or [line for line in lines if "failed" in line]
-        return told[-1] if told else "llama.cpp gave no reason"
+        other, self.last_error = self.last_error, ""
+        return told[-1] if told else other or "llama.cpp gave no reason"
 
 
 LOG = _Log()
@@ -131,7 +138,14 @@ class Context:
     """A KV cache of `cells` tokens shared by up to `sequences` sequences, and its compute."""
 
     def __init__(
-        self, model: Model, *, cells: int, sequences: int, threads: int, batch: int
+        self,
+        model: Model,
+        *,
+        cells: int,
+        sequences: int,
+        threads: int,
+        batch: int,
+        kv_type: KvType = "f16",
     ) -> None:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx, params.n_seq_max = cells, sequences
@@ -140,6 +154,7 @@ class Context:
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True  # else sequences cannot share a prompt's cells
         params.no_perf = True
+        params.type_k = params.type_v = KV_TYPES[kv_type]
         self.model, self.cells, self.sequences, self.batch = model, cells, sequences, batch
         self.handle = llama_cpp.llama_init_from_model(model.handle, params)
         if not self.handle:
@@ -204,3 +219,20 @@ class Context:
             llama_cpp.llama_batch_free(self._room)
             llama_cpp.llama_free(self.handle)
             self.handle = None
+
+
+def quantize(source: Path, target: Path, ftype_name: str, threads: int) -> None:
+    """Write the model `source` to `target` with its weights as `ftype_name`, such as 'q8_0'.
+
+    Weights that are quantized already are quantized again from what they stand for. Raises
+    ModelError with llama.cpp's reason; `target` then holds a part. Takes seconds, blocks, and
+    on metadata that llama.cpp asserts about it ends the process: call it in one of its own.
+    """
+    llama_cpp.llama_backend_init()
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{ftype_name.upper()}")
+    params.allow_requantize, params.nthread = True, threads
+    LOG.lines.clear()
+    if llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(target), params):
+        reason = LOG.reason().rpartition("failed to quantize: ")[2]
+        raise ModelError(f"{source}: llama.cpp cannot write this model as {ftype_name} ({reason})")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lorid_local import calculator
-from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Request
+from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Request, Role
 from lorid_local.errors import EngineError
 from lorid_local.llama_native import Context, Model, Slot
 from lorid_local.sample import Sample
@@ -16,9 +16,10 @@ CELL_STEP = 256  # contexts grow in steps, so that a longer problem does not rem
 
 @dataclass
 class RoleState:
-    """A role's context and the prompt whose KV its sequence KEPT holds."""
+    """A context, the role whose adapter it has, and the prompt whose KV sequence KEPT holds."""
 
     context: Context
+    role: Role | None = None
     kept: list[int] = field(default_factory=list)
 
 

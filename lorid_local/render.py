@@ -130,8 +130,8 @@ class Growing(Plain):
         # no highlighting and no markup: model text is shown as it is
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self.live = Live(console=self.console, transient=True, refresh_per_second=12)
-        self.texts: dict[Role, str] = {}
-        self.number = 0
+        self.texts: dict[tuple[int, Role], str] = {}
+        self.number = 1  # the round that is judged next; later ones may grow beside it
 
     def __enter__(self) -> "Growing":
         self.live.start()
@@ -141,15 +141,15 @@ class Growing(Plain):
         self.live.stop()
 
     def on_text(self, role: Role, number: int, text: str) -> None:
-        if number != self.number:
-            self.number, self.texts = number, {}
-        self.texts[role] = self.texts.get(role, "") + text
+        self.texts[number, role] = self.texts.get((number, role), "") + text
         self._draw()
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, Drawn):
-            self.texts[event.sample.role] = event.sample.text
+            self.texts[event.sample.round, event.sample.role] = event.sample.text
             self._draw()
+        else:
+            self.number = event.round.number + 1
         super().on_event(event)
 
     def say(self, line: str) -> None:
@@ -159,9 +159,11 @@ class Growing(Plain):
     def _draw(self) -> None:
         from rich.text import Text
 
-        body = Text(f"Round {self.number}\n", style="dim")
+        last = max((number for number, _ in self.texts), default=self.number)
+        several = f" (rounds {self.number}-{last} at once)" if last > self.number else ""
+        body = Text(f"Round {self.number}{several}\n", style="dim")
         for role, title in TITLES.items():
-            if role in self.texts:
+            if text := self.texts.get((self.number, role)):
                 body.append(f"{title}\n", style="bold")
-                body.append(f"{readable(self.texts[role], role)}\n\n", style="not dim")
+                body.append(f"{readable(text, role)}\n\n", style="not dim")
         self.live.update(body)

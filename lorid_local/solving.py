@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from lorid_local import batch, loop, problems, solve_file
 from lorid_local import bundle as bundles
@@ -54,6 +54,8 @@ class Flags:
     ctx_size: int | None = None
     threads: int | None = None
     n_gpu_layers: int | None = None
+    kv_type: Literal["f16", "q8_0"] = "f16"
+    low_memory: bool = False
     verbose: bool = False
 
 
@@ -139,6 +141,8 @@ def _engine(chosen: bundles.Bundle, flags: Flags) -> Iterator[Engine]:
         threads=flags.threads or 0,
         context_size=flags.ctx_size or 0,
         gpu_layers=flags.n_gpu_layers,
+        kv_type=flags.kv_type,
+        low_memory=flags.low_memory,
         verbose=flags.verbose,
     )
     try:

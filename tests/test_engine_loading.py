@@ -17,6 +17,7 @@ import pytest
 from lorid_local.engine import Part, Request, Role
 from lorid_local.errors import EngineError, ModelError
 from lorid_local.llama import LlamaEngine, Options
+from lorid_local.llama_native import LOG
 from tests.tiny import tiny_llama_gguf
 
 Q, DOWN = "blk.0.attn_q.weight", "blk.1.ffn_down.weight"
@@ -96,6 +97,52 @@ def test_each_role_speaks_with_its_own_adapter(base: Path, loras: dict[Role, Pat
     with load(base, loras) as engine:
         for role in (*Role, *reversed(Role)):
             assert greedy(engine, role) == alone[role]
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+def test_a_role_says_the_same_cold_and_after_the_others(
+    base: Path, loras: dict[Role, Path], low_memory: bool
+) -> None:
+    def fresh() -> LlamaEngine:
+        return LlamaEngine(base, loras, Options(threads=1, low_memory=low_memory))
+
+    cold = {}
+    for role in Role:
+        with fresh() as engine:
+            cold[role] = greedy(engine, role)
+    assert len(set(cold.values())) == 3
+    with fresh() as engine:
+        order = [*Role, *reversed(Role), Role.KG, Role.KG, Role.IR, Role.DR]
+        assert [greedy(engine, role) for role in order] == [cold[role] for role in order]
+        assert len(engine._states) == (1 if low_memory else 3)
+
+
+def test_low_memory_grows_its_one_context_for_the_role_that_needs_more(
+    base: Path, loras: dict[Role, Path]
+) -> None:
+    long = Request(Role.DR, (Part("x" * 300),), 100)
+    with LlamaEngine(base, loras, Options(threads=1)) as apart:
+        expected = apart.generate([long])
+    with LlamaEngine(base, loras, Options(threads=1, low_memory=True)) as engine:
+        before = greedy(engine, Role.IR)
+        assert engine.generate([long]) == expected
+        assert greedy(engine, Role.IR) == before
+
+
+def test_a_kv_cache_of_q8_0_takes_about_half(base: Path, tmp_path: Path) -> None:
+    with LlamaEngine(base, options=Options(threads=1, kv_type="q8_0")) as engine:
+        with pytest.raises(EngineError) as raised:  # its heads of 16 are no blocks of 32
+            greedy(engine, Role.IR)
+        assert "block size 32 does not divide n_embd_head" in raised.value.message
+    base = tiny_llama_gguf(tmp_path / "base.gguf", heads=2, kv_heads=1, layers=16)
+    sizes = {}
+    for kind in ("f16", "q8_0"):
+        LOG.lines.clear()
+        with LlamaEngine(base, options=Options(threads=1, kv_type=kind)) as engine:  # type: ignore[arg-type]
+            assert greedy(engine, Role.IR)
+            lines = [line for line in LOG.lines if "KV buffer size" in line]
+            sizes[kind] = float(lines[-1].rpartition("=")[2].split()[0])
+    assert 0.5 < sizes["q8_0"] / sizes["f16"] < 0.6
 
 
 def test_an_adapter_that_changes_nothing_is_refused(base: Path, tmp_path: Path) -> None:
@@ -257,6 +304,7 @@ from pathlib import Path
 from lorid_local.engine import Part, Request, Role
 from lorid_local.errors import ModelError
 from lorid_local.llama import LlamaEngine, Options
+from lorid_local.llama_native import LOG
 
 base, lora, bad, verbose = sys.argv[1:]
 options = Options(threads=1, verbose=bool(verbose))

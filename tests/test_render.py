@@ -8,7 +8,7 @@ from lorid_local.answers import Answer
 from lorid_local.calibration import Sureness
 from lorid_local.engine import Role
 from lorid_local.loop import Drawn, Judged
-from lorid_local.render import Plain, Silent, outcome, readable, screen
+from lorid_local.render import Growing, Plain, Silent, outcome, readable, screen
 from lorid_local.trace import Round, Sample, Status, Trace
 
 SURE = Sureness(9, 10, 60, 98, "dev", "agreed in round 1")
@@ -148,3 +148,23 @@ def test_plain_says_a_line_for_a_round_without_agreement(
 def test_the_screen_of_a_pipe_is_plain() -> None:
     with screen(silent=False) as plain, screen(silent=True) as silent:
         assert (type(plain), type(silent)) == (Plain, Silent)
+
+
+def test_rounds_that_grow_at_once_are_shown_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    view = Growing()
+    shown: list[str] = []
+    view.live.update = lambda body, **_: shown.append(str(body))  # type: ignore[method-assign]
+    view.on_text(Role.IR, 1, "<<1+1=2>>")
+    assert shown[-1] == "Round 1\nSystem 1, at once\n1+1 = 2\n\n"
+    view.on_event(Judged(Round(1, None, None, (), None, agreed=False, why="no")))
+    view.on_text(Role.IR, 3, "three")
+    view.on_text(Role.IR, 2, "two")
+    view.on_text(Role.IR, 3, " more")
+    assert shown[-1] == "Round 2 (rounds 2-3 at once)\nSystem 1, at once\ntwo\n\n"
+    view.on_event(Judged(Round(2, None, None, (), None, agreed=False, why="no")))
+    view.on_text(Role.KG, 3, "Add.")
+    assert shown[-1] == ("Round 3\nWhat one must know\nAdd.\n\nSystem 1, at once\nthree more\n\n")

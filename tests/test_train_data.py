@@ -76,6 +76,38 @@ def test_dr_examples_carry_the_rules_in_the_prompt_and_prose_as_target(root: Pat
     assert text.endswith("Rules:\nAdd the parts to get the whole." + end)
 
 
+def rules_shown(root: Path, role: Role, share: float, seed: int) -> list[str]:
+    """Return what stands between "Rules:" and the end of each prompt, line 0's and line 4's."""
+    examples = data.build(FILES, root, role, PROFILE, share, seed).kept
+    return [e.prompt[1].text.partition("\nRules:\n")[2] for e in examples]
+
+
+def test_a_share_of_the_rules_is_spoiled_the_same_way_every_time(root: Path) -> None:
+    true = rules_shown(root, Role.DR, 0.0, 1)
+    assert true == [
+        "Add the parts to get the whole.",
+        "Multiply the count by the size.\nThen check.",
+    ]
+    spoiled = [tuple(rules_shown(root, Role.DR, 1.0, seed)) for seed in range(40)]
+    assert spoiled == [tuple(rules_shown(root, Role.DR, 1.0, seed)) for seed in range(40)]
+    lists = {second for _, second in spoiled}
+    first, last = true[1].splitlines()
+    # none; some missing; another order; another problem's; one of another problem's in its place
+    assert {"", first, last, f"{last}\n{first}", true[0]} <= lists
+    assert f"{true[0]}\n{last}" in lists or f"{first}\n{true[0]}" in lists
+    halves = [tuple(rules_shown(root, Role.DR, 0.5, seed)) for seed in range(40)]
+    whole = sum(half[0] == true[0] for half in halves)
+    assert 15 < whole < 40
+    targets = {e.target for e in data.build(FILES, root, Role.DR, PROFILE, 1.0, 3).kept}
+    assert targets == {e.target for e in data.build(FILES, root, Role.DR, PROFILE).kept}
+
+
+def test_only_dr_gets_spoiled_rules(root: Path) -> None:
+    for role in (Role.IR, Role.KG):
+        spoiled = data.build(FILES, root, role, PROFILE, 1.0, 1)
+        assert spoiled == data.build(FILES, root, role, PROFILE)
+
+
 def test_the_prompt_in_training_is_the_prompt_at_run_time(root: Path) -> None:
     example = data.build(FILES, root, Role.DR, PROFILE).kept[0]
     asked = PROFILE.parts(
@@ -164,6 +196,7 @@ def test_a_faulty_recipe_is_refused(tmp_path: Path, change: str, fault: str) -> 
     ("values", "fault"),
     [
         ({"learning_rate": 2.0}, "learning_rate must lie in (0, 1), got 2.0"),
+        ({"imperfect_rules": 1.5}, "imperfect_rules is a share in [0, 1], got 1.5"),
         ({"warmup": 1.0}, "warmup is a share of the steps in [0, 1), got 1.0"),
         ({"epochs": 0}, "batch_tokens, max_length, epochs and checkpoint_steps must be positive"),
     ],

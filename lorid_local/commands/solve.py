@@ -31,6 +31,9 @@ from lorid_local.commands.options import Width, option
 @option("-c", "--ctx-size", type=int, help="Longest problem and answer together, in tokens.")
 @option("-t", "--threads", type=int, help="Threads [default: the cores this process may use].")
 @option("-ngl", "--n-gpu-layers", type=int, help="Layers on the GPU [default: all, if any].")
+@option("--kv-type", type=click.Choice(["f16", "q8_0"]), default="f16", show_default=True,
+        help="How keys and values are cached.")  # fmt: skip
+@option("--low-memory", is_flag=True, help="One context for all roles: less memory, slower.")
 @option("-v", "--verbose", is_flag=True, help="Show llama.cpp's own log.")
 @click.help_option("-h", "--help")
 def command(**flags: Any) -> int:
