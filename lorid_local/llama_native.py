@@ -19,7 +19,7 @@ from lorid_local.errors import EngineError, ModelError
 KEPT_LOG_LINES = 200
 KvType = Literal["f16", "q8_0"]
 KV_TYPES = {"f16": llama_cpp.GGML_TYPE_F16, "q8_0": llama_cpp.GGML_TYPE_Q8_0}
-ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR
+DEBUG_LEVEL, ERROR_LEVEL = 1, 4  # GGML_LOG_LEVEL_DEBUG, _ERROR
 MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ of llama.cpp
 ALL_LAYERS = -1
 
@@ -36,7 +36,8 @@ class _Log:
 
     def _receive(self, level: int, text: bytes, _: Any) -> None:
         line = text.decode("utf-8", errors="replace")
-        self.lines.append(line)
+        if level != DEBUG_LEVEL:  # a line a layer would push out what matters
+            self.lines.append(line)
         if level == ERROR_LEVEL:
             self.last_error = line.strip()
         if self.verbose:
