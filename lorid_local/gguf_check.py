@@ -7,6 +7,8 @@ from lorid_local.errors import ModelError
 from lorid_local.gguf_header import Header
 
 CONVERT_HINT = "lorid convert PEFT_DIR --base BASE.gguf --outfile ADAPTER.gguf"
+TOKENS, HEAD = "token_embd.weight", "output.weight"
+Shape = tuple[int, ...]
 SHOWN = 5  # mismatches listed in one message
 
 
@@ -58,12 +60,31 @@ def _faults(adapter: Header, base: Header) -> list[str]:
             faults.append(f"{name} lacks its lora_{'a' if a is None else 'b'}")
         elif name not in base.tensors:
             faults.append(f"the base has no tensor {name}")
-        elif len(a.shape) != 2 or len(b.shape) != 2:
-            faults.append(f"the LoRA pair of {name} is not two matrices")
-        elif a.shape[0] != b.shape[1]:
-            ranks = f"rank {a.shape[0]} in its lora_a and {b.shape[1]} in its lora_b"
-            faults.append(f"{name} has {ranks}")
-        elif (b.shape[0], a.shape[1]) != base.tensors[name].shape:
-            shape = "x".join(map(str, base.tensors[name].shape))
-            faults.append(f"{name} is {b.shape[0]}x{a.shape[1]} here and {shape} in the base")
+        elif fault := _misfit(name, a.shape, b.shape, base):
+            faults.append(fault)
     return faults
+
+
+def _misfit(name: str, a: Shape, b: Shape, base: Header) -> str:
+    """Return what keeps A and B from the base's tensor `name`, or ''.
+
+    Experts share a tensor, a matrix each. The token embeddings' A is turned, and where they are
+    the head as well llama.cpp would end the process (llama-graph.cpp, build_inp_embd).
+    """
+    shape = base.tensors[name].shape
+    if len(a) not in (2, 3) or a[:-2] != b[:-2] or len(a) != len(b):
+        return f"the LoRA pair of {name} is not two matrices"
+    if name == TOKENS:
+        if HEAD not in base.tensors:
+            return f"{name} is the base's head as well, where llama.cpp can apply no adapter"
+        a, shape = (*a[:-2], a[-1], a[-2]), tuple(reversed(shape))
+    if a[-2] != b[-1]:
+        return f"{name} has rank {a[-2]} in its lora_a and {b[-1]} in its lora_b"
+    found = (*b[:-1], a[-1])
+    if found in (shape, (1, *shape)[-2:]):  # a vector is a matrix of one row
+        return ""
+    return f"{name} is {_times(found)} here and {_times(shape)} in the base"
+
+
+def _times(shape: Shape) -> str:
+    return "x".join(map(str, shape))

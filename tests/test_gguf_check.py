@@ -60,6 +60,24 @@ def test_an_adapter_that_fits(tmp_path: Path, base: Header) -> None:
     check_adapter(write(tmp_path / "a.gguf", GOOD), base)
 
 
+def test_turned_embeddings_experts_and_a_vector_fit(tmp_path: Path, base: Header) -> None:
+    places = {"output.weight": (288, 64), "blk.0.ffn_up_exps.weight": (3, 96, 64),
+              "blk.0.ffn_gate_inp_shexp.weight": (64,)}  # fmt: skip
+    tensor = base.tensors[Q]
+    more = {name: replace(tensor, name=name, shape=shape) for name, shape in places.items()}
+    wide = replace(base, tensors={**base.tensors, **more})
+    pairs = {
+        "token_embd.weight": ((288, 4), (64, 4)),  # A is turned
+        "output.weight": ((4, 64), (288, 4)),
+        "blk.0.ffn_up_exps.weight": ((3, 4, 64), (3, 96, 4)),
+        "blk.0.ffn_gate_inp_shexp.weight": ((4, 64), (1, 4)),
+    }
+    shapes = {f"{n}.lora_{s}": pair["ab".index(s)] for n, pair in pairs.items() for s in "ab"}
+    check_adapter(write(tmp_path / "a.gguf", shapes), wide)
+    shapes["token_embd.weight.lora_a"] = (4, 288)
+    assert "token_embd.weight" in refused(write(tmp_path / "b.gguf", shapes), wide)
+
+
 FAULTS: dict[str, dict[str, Any]] = {
     "blk.0.attn_q.weight lacks its lora_b": {f"{Q}.lora_b": None},
     "blk.0.attn_q.weight lacks its lora_a": {f"{Q}.lora_a": None},
@@ -69,6 +87,11 @@ FAULTS: dict[str, dict[str, Any]] = {
     # passed, and llama.cpp refused it without a reason
     "tensor blk.0.attn_q.weight.lora_c is no LoRA pair": {f"{Q}.lora_c": (4, 64)},
     "the LoRA pair of blk.0.attn_q.weight is not two matrices": {f"{Q}.lora_a": (64,)},
+    # llama.cpp ends the process on it
+    "token_embd.weight is the base's head as well, where llama.cpp can apply no adapter": {
+        "token_embd.weight.lora_a": (64, 4),
+        "token_embd.weight.lora_b": (288, 4),
+    },
     "the base has no tensor blk.9.attn_q.weight": {
         "blk.9.attn_q.weight.lora_a": (4, 64),
         "blk.9.attn_q.weight.lora_b": (64, 4),

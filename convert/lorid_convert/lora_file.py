@@ -30,7 +30,7 @@ class Row:
     """A tensor to be written: `shape` is row-major, `type` one of f32, f16, q8_0."""
 
     tensor: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     rank: int
     type: str
 
@@ -43,10 +43,10 @@ class Row:
         return {"f32": np.float32, "f16": np.float16, "q8_0": np.uint8}[self.type]
 
     @property
-    def stored_shape(self) -> tuple[int, int]:
+    def stored_shape(self) -> tuple[int, ...]:
         if self.type != "q8_0":
             return self.shape
-        return self.shape[0], self.shape[1] // BLOCK * 34
+        return *self.shape[:-1], self.shape[-1] // BLOCK * 34
 
 
 def choose_type(outtype: str, length: int) -> str:

@@ -15,36 +15,42 @@ from lorid_local.errors import ModelError, did_you_mean
 
 FILE = "adapter_config.json"
 
-# keys that say how the adapter was trained or found, not what it computes
+# keys that say how the adapter was trained or found, not what it computes: which modules it has
+# is read from its tensors, and fan_in_fan_out turns the base's weights alone, never A and B
 WITHOUT_EFFECT = {
     "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying",
-    "eva_config", "exclude_modules", "inference_mode", "layers_pattern", "layers_to_transform",
-    "loftq_config", "lora_dropout", "lora_ga_config", "megatron_core", "peft_version",
-    "qalora_group_size", "revision", "runtime_config", "target_modules", "task_type",
-    "velora_config",
+    "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "layers_pattern",
+    "layers_to_transform", "loftq_config", "lora_dropout", "lora_ga_config", "megatron_core",
+    "peft_version", "qalora_group_size", "revision", "runtime_config", "target_modules",
+    "task_type", "velora_config",
 }  # fmt: skip
 READ_HERE = {
     "alpha_pattern", "bias", "init_lora_weights", "lora_alpha", "peft_type", "r", "rank_pattern",
     "use_rslora",
 }  # fmt: skip
-_MERGE = "merge the adapter into its base (PEFT's merge_and_unload) and convert the merged model"
+MERGE = "merge the adapter into its base (PEFT's merge_and_unload) and convert the merged model"
 # keys that must be empty, with what to do where they are not
 REFUSED = {
     "alora_invocation_tokens": "an activated LoRA is not supported; train a plain LoRA",
     "arrow_config": "routing between adapters is not supported; train a plain LoRA",
-    "fan_in_fan_out": "transposed layers are not supported; train on linear layers with false",
-    "kasa_config": f"KaSA changes the base's weights; {_MERGE}",
-    "layer_replication": f"the base file does not have the repeated layers; {_MERGE}",
-    "lora_bias": f"a GGUF LoRA holds no biases; {_MERGE}, or train with false",
+    "kasa_config": f"KaSA changes the base's weights; {MERGE}",
+    "layer_replication": f"the base file does not have the repeated layers; {MERGE}",
+    "lora_bias": f"a GGUF LoRA holds no biases; {MERGE}, or train with false",
     "megatron_config": "parallel Megatron layers are not supported; train without them",
-    "modules_to_save": f"a GGUF LoRA holds no whole layers; {_MERGE}, or train with null",
+    "modules_to_save": f"a GGUF LoRA holds no whole layers; {MERGE}, or train with null",
     "monteclora_config": "random adapters are not supported; train a plain LoRA",
-    "target_parameters": f"only linear layers are supported; {_MERGE}, or use target_modules",
-    "trainable_token_indices": f"a GGUF LoRA holds no token rows; {_MERGE}, or train with null",
+    "target_parameters": f"only linear layers are supported; {MERGE}, or use target_modules",
+    "trainable_token_indices": f"a GGUF LoRA holds no token rows; {MERGE}, or train with null",
     "use_bdlora": "block-diagonal LoRA is not supported; train a plain LoRA",
-    "use_dora": f"a GGUF LoRA holds no magnitude vectors; {_MERGE}, or train with false",
+    "use_dora": f"a GGUF LoRA holds no magnitude vectors; {MERGE}, or train with false",
     "use_qalora": "QALoRA pools the layer's input; train a plain LoRA",
 }
+_OTHER_TYPES = {"XLORA": "X-LoRA mixes its adapters token by token; convert each of them by itself"}
+_ANY_OTHER_TYPE = (
+    f"only LORA adapters can be converted; turn it into one (PEFT's save_as_lora), or {MERGE}"
+)
+# the file's alpha and the factors on B are float32: an alpha beyond these would become 0 or inf
+SMALLEST, LARGEST = 1e-30, 1e30
 # PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA subtract something from the base when they start
 BASE_UNCHANGED = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
 
@@ -53,9 +59,11 @@ BASE_UNCHANGED = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
 class LoraConfig:
     """What sets an adapter's ranks and scales; r is 0 where the config gives no usable one.
 
-    Patterns map regular expressions to values.
+    Patterns map regular expressions to values. With another `peft_type` than LORA the rest is
+    not read: the same keys mean other things there.
     """
 
+    peft_type: str = "LORA"
     r: int = 0
     alpha: float = 1.0
     rslora: bool = False
@@ -83,16 +91,22 @@ def read(folder: Path, problems: list[str]) -> LoraConfig:
     Raises ModelError if there is no readable config.
     """
     table = _table(folder / FILE)
-    _check_type(table, problems)
+    base_name = str(table.get("base_model_name_or_path") or "")
+    if table.get("peft_type") != "LORA":
+        advice = _OTHER_TYPES.get(str(table.get("peft_type")), _ANY_OTHER_TYPE)
+        problems.append(f"{_said(table, 'peft_type')}: {advice}")
+        return LoraConfig(peft_type=str(table.get("peft_type")), base_name=base_name)
+    _check_base_unchanged(table, problems)
     _check_refused(table, problems)
     _check_unknown(table, problems)
+    alphas = f"0 or a number of size {SMALLEST:g} to {LARGEST:g}"
     return LoraConfig(
         r=_whole(table, "r", problems),
-        alpha=_alpha(table, problems),
+        alpha=_alpha(table, alphas, problems),
         rslora=_flag(table, "use_rslora", problems),
         rank_pattern=_pattern(table, "rank_pattern", _is_rank, "a whole number above 0", problems),
-        alpha_pattern=_pattern(table, "alpha_pattern", _is_number, "a number", problems),
-        base_name=str(table.get("base_model_name_or_path") or ""),
+        alpha_pattern=_pattern(table, "alpha_pattern", _is_alpha, alphas, problems),
+        base_name=base_name,
     )
 
 
@@ -116,12 +130,10 @@ def _matching(pattern: dict[str, Any], module: str) -> str:
     return next((key for key in pattern if re.match(rf"(.*\.)?({key})$", module)), module)
 
 
-def _check_type(table: dict[str, Any], problems: list[str]) -> None:
-    if table.get("peft_type") != "LORA":
-        problems.append(f"{_said(table, 'peft_type')}: only LORA adapters can be converted")
+def _check_base_unchanged(table: dict[str, Any], problems: list[str]) -> None:
     if table.get("bias", "none") != "none":
         problems.append(
-            f'{_said(table, "bias")}: a GGUF LoRA holds no biases; {_MERGE}, or train with "none"'
+            f'{_said(table, "bias")}: a GGUF LoRA holds no biases; {MERGE}, or train with "none"'
         )
     start = table.get("init_lora_weights")
     if start not in BASE_UNCHANGED:
@@ -160,12 +172,11 @@ def _whole(table: dict[str, Any], key: str, problems: list[str]) -> int:
     return 0
 
 
-def _alpha(table: dict[str, Any], problems: list[str]) -> float:
+def _alpha(table: dict[str, Any], expected: str, problems: list[str]) -> float:
     value: Any = table.get("lora_alpha")
-    # llama.cpp reads alpha 0 as "no alpha given" and applies the adapter at full strength
-    if _is_number(value) and value != 0:
+    if _is_alpha(value):
         return float(value)
-    problems.append(f"{_said(table, 'lora_alpha')}: expected a number other than 0")
+    problems.append(f"{_said(table, 'lora_alpha')}: expected {expected}")
     return 1.0
 
 
@@ -206,5 +217,6 @@ def _is_rank(value: Any) -> bool:
     return type(value) is int and value > 0
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+def _is_alpha(value: Any) -> bool:
+    # comparing an int of any length is safe, turning it into a float is not
+    return type(value) in (int, float) and (value == 0 or SMALLEST <= abs(value) <= LARGEST)

@@ -12,21 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorid_convert import peft_config, safetensors_file
-from lorid_convert.peft_config import LoraConfig
+from lorid_convert.peft_config import MERGE, LoraConfig
 from lorid_convert.safetensors_file import Entry
 from lorid_local.errors import ModelError
 
 FILE = "adapter_model.safetensors"
-_LORA = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+_LORA = re.compile(
+    r"base_model\.model\.(?P<module>.+)\."
+    r"(?:lora_(?P<side>[AB])\.weight|lora_embedding_(?P<embedding>[AB]))"
+)
+# PEFT saves the base's own weight with an adapter of embed_tokens or lm_head
+_COPY = re.compile(r"base_model\.model\.(?P<module>.+)\.base_layer\.weight")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A module's two tensors: A is (rank, in), B is (out, rank)."""
+    """A module's two tensors: A is (rank, in), B is (out, rank).
+
+    Of an `embedding` A is (rank, tokens) and B (width, rank): what it adds to the table of
+    tokens is (B·A) transposed.
+    """
 
     module: str
     a: Entry
     b: Entry
+    embedding: bool = False
 
     @property
     def rank(self) -> int:
@@ -35,11 +45,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter folder whose tensors are still on disk."""
+    """An adapter folder whose tensors are still on disk.
+
+    `copies` are weights of the base, by module, that PEFT saved along.
+    """
 
     weights: Path
     config: LoraConfig
     pairs: tuple[Pair, ...]
+    copies: dict[str, Entry]
 
     def load(self, pair: Pair) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Read A and B of `pair` as float32."""
@@ -58,15 +72,19 @@ def read(folder: Path, problems: list[str]) -> Adapter:
         )
     config = peft_config.read(folder, problems)
     weights = folder / FILE
+    if config.peft_type != "LORA":
+        return Adapter(weights, config, (), {})
     if not weights.exists():
         raise _no_weights(folder)
-    sides = _sides(safetensors_file.read_table(weights), problems)
+    table = safetensors_file.read_table(weights)
+    copies = {m["module"]: table.pop(name) for name in [*table] if (m := _COPY.fullmatch(name))}
+    sides = _sides(table, problems)
     pairs = tuple(_pairs(sides, problems))
     for pair in pairs:
         _check_rank(pair, config, problems)
     if not sides:
         problems.append(f"{FILE} holds no LoRA tensors")
-    return Adapter(weights, config, pairs)
+    return Adapter(weights, config, pairs, copies)
 
 
 def _no_weights(folder: Path) -> ModelError:
@@ -76,30 +94,35 @@ def _no_weights(folder: Path) -> ModelError:
     return ModelError(f"{folder}: has no {FILE}", hint=hint)
 
 
-def _sides(table: dict[str, Entry], problems: list[str]) -> dict[str, dict[str, Entry]]:
-    """Return {module: {'A': entry, 'B': entry}}."""
-    sides: dict[str, dict[str, Entry]] = {}
+def _sides(
+    table: dict[str, Entry], problems: list[str]
+) -> dict[tuple[str, bool], dict[str, Entry]]:
+    """Return {(module, is it an embedding): {'A': entry, 'B': entry}}."""
+    sides: dict[tuple[str, bool], dict[str, Entry]] = {}
     for name, entry in table.items():
         match = _LORA.fullmatch(name)
         if not match:
-            problems.append(f"tensor {name}: not a lora_A or lora_B weight, so it would be lost")
+            problems.append(
+                f"tensor {name}: not a lora_A or lora_B weight, so it would be lost; {MERGE}"
+            )
         elif entry.dtype not in safetensors_file.ITEM_SIZES:
             problems.append(f"tensor {name}: of type {entry.dtype}; save as F32, F16 or BF16")
         elif len(entry.shape) != 2 or 0 in entry.shape:
             problems.append(f"tensor {name}: of shape {entry.shape}; expected two dimensions")
         else:
-            sides.setdefault(match["module"], {})[match["side"]] = entry
+            key = (match["module"], match["embedding"] is not None)
+            sides.setdefault(key, {})[match["side"] or match["embedding"]] = entry
     return sides
 
 
-def _pairs(sides: dict[str, dict[str, Entry]], problems: list[str]) -> list[Pair]:
+def _pairs(sides: dict[tuple[str, bool], dict[str, Entry]], problems: list[str]) -> list[Pair]:
     pairs = []
-    for module, found in sides.items():
+    for (module, embedding), found in sides.items():
         for side, other in (("A", "B"), ("B", "A")):
             if side not in found:
                 problems.append(f"module {module}: has lora_{other} and no usable lora_{side}")
         if len(found) == 2:
-            pairs.append(Pair(module, found["A"], found["B"]))
+            pairs.append(Pair(module, found["A"], found["B"], embedding))
     return pairs
 
 

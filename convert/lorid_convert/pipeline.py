@@ -1,9 +1,4 @@
-"""PEFT folder -> GGUF LoRA: plan what will be written, refuse what cannot be, write it.
-
-llama.cpp multiplies B·A by alpha / rank, with one alpha a file (llama-adapter.h, get_scale).
-The scale that PEFT uses, whatever made it, is therefore written as alpha = scale * rank; a
-module that needs another alpha than the rest has the difference multiplied into its B.
-"""
+"""PEFT folder -> GGUF LoRA: plan what will be written, refuse what cannot be, write it."""
 
 import os
 from collections import Counter
@@ -15,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorid_convert import architectures, lora_file, peft_folder
-from lorid_convert.architectures import Architecture
+from lorid_convert import architectures, lora_file, peft_folder, placing
 from lorid_convert.fingerprint import fingerprint
 from lorid_convert.lora_file import Row
-from lorid_convert.peft_folder import Adapter, Pair
+from lorid_convert.peft_folder import Adapter
+from lorid_convert.placing import Placed
 from lorid_local import __version__
 from lorid_local.base import sha256
 from lorid_local.errors import ConvertError, OutputError
@@ -30,19 +25,8 @@ SHOWN = 12  # problems of one kind that an error lists in full
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A pair and where it goes. `factor` is what B is multiplied by, 1 for most."""
-
-    pair: Pair
-    tensor: str
-    heads: int | None
-    factor: float
-    rows: tuple[Row, Row]
-
-
-@dataclass(frozen=True)
 class Plan:
-    """What a conversion writes; `alpha` is the file's, `folded` counts modules with a factor."""
+    """What a conversion writes; `alpha` is the file's."""
 
     adapter: Adapter
     base: Header
@@ -55,8 +39,13 @@ class Plan:
         return [row for placed in self.placed for row in placed.rows]
 
     @property
+    def modules(self) -> int:
+        return len(self.adapter.pairs)
+
+    @property
     def folded(self) -> int:
-        return sum(placed.factor != 1 for placed in self.placed)
+        """How many modules need another scale than the file's alpha gives."""
+        return sum(factor != 1 for placed in self.placed for factor in placed.factors.values())
 
 
 @dataclass(frozen=True)
@@ -79,12 +68,7 @@ def plan(peft_dir: Path, base: Path, outtype: str = "auto") -> Plan:
     architecture = architectures.of(header)
     problems: list[str] = []
     adapter = peft_folder.read(peft_dir, problems)
-    targets = _targets(adapter, architecture, header, problems)
-    alpha = _alpha(adapter)
-    placed = tuple(
-        _place(adapter, pair, tensor, alpha, outtype, architecture.heads(pair.module, header))
-        for pair, tensor in targets
-    )
+    alpha, placed = placing.place(adapter, architecture, header, outtype, problems)
     for one in placed:
         _check_values(adapter, one, problems)
     if problems:
@@ -120,74 +104,21 @@ def _check_outfile(outfile: Path, *inputs: Path) -> None:
             raise OutputError(f"{outfile}: would overwrite {path}", hint="give another --outfile")
 
 
-def _targets(
-    adapter: Adapter, architecture: Architecture, base: Header, problems: list[str]
-) -> list[tuple[Pair, str]]:
-    """Return each pair with the base tensor it fits."""
-    targets = []
-    for pair in adapter.pairs:
-        name = architecture.tensor(pair.module)
-        if name is None:
-            problems.append(_no_target(pair.module, architecture))
-        elif name not in base.tensors:
-            problems.append(f"module {pair.module}: the base has no tensor {name}")
-        elif (found := (pair.b.shape[0], pair.a.shape[1])) != base.tensors[name].shape:
-            shape = base.tensors[name].shape
-            problems.append(f"module {pair.module}: fits {found}, the base's {name} is {shape}")
-        else:
-            targets.append((pair, name))
-    return targets
-
-
-def _no_target(module: str, architecture: Architecture) -> str:
-    parts = ", ".join(part.rpartition(".")[2] for part in architecture.parts)
-    return f"module {module}: not convertible; train with target_modules among {parts}"
-
-
-def _alpha(adapter: Adapter) -> float:
-    """Return the file's alpha: the one that most modules need, so that few B are changed."""
-    counts = Counter(_own_alpha(adapter, pair) for pair in adapter.pairs)
-    counts.pop(0.0, None)  # to llama.cpp 0 means none given
-    return counts.most_common(1)[0][0] if counts else adapter.config.alpha
-
-
-def _own_alpha(adapter: Adapter, pair: Pair) -> float:
-    return adapter.config.scale_times_rank(pair.module, pair.rank)
-
-
-def _place(
-    adapter: Adapter, pair: Pair, tensor: str, alpha: float, outtype: str, heads: int | None
-) -> Placed:
-    rows = [
-        Row(f"{tensor}.{side}", (shape[0], shape[1]), pair.rank,
-            lora_file.choose_type(outtype, shape[1]))
-        for side, shape in (("lora_a", pair.a.shape), ("lora_b", pair.b.shape))
-    ]  # fmt: skip
-    factor = _own_alpha(adapter, pair) / alpha
-    return Placed(pair, tensor, heads, factor, (rows[0], rows[1]))
-
-
-def _tensors(adapter: Adapter, placed: Placed) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return A and B as the base wants them: B's rows in the base's order, its factor applied."""
-    a, b = adapter.load(placed.pair)
-    if placed.heads is not None:
-        b = architectures.permute(b, placed.heads)
-    return a, b if placed.factor == 1 else b * np.float32(placed.factor)
-
-
 def _check_values(adapter: Adapter, placed: Placed, problems: list[str]) -> None:
-    names = (placed.pair.a.name, placed.pair.b.name)
-    for name, row, tensor in zip(names, placed.rows, _tensors(adapter, placed), strict=True):
-        largest = float(np.abs(tensor).max())
-        if not np.isfinite(largest):
-            problems.append(f"tensor {name}: has values that are NaN or infinite; train again")
-        elif largest > lora_file.LARGEST[row.type]:
-            problems.append(f"tensor {name}: exceeds {row.type} ({largest:g}); use --outtype f32")
+    for _, pair, a, b in placing.load(adapter, placed):
+        for entry, row, tensor in zip((pair.a, pair.b), placed.rows, (a, b), strict=True):
+            name, largest = entry.name, float(np.abs(tensor).max())
+            if not np.isfinite(largest):
+                problems.append(f"tensor {name}: has values that are NaN or infinite; train again")
+            elif largest > lora_file.LARGEST[row.type]:
+                problems.append(
+                    f"tensor {name}: exceeds {row.type} ({largest:g}); use --outtype f32"
+                )
 
 
 def _data(made: Plan) -> Iterator[NDArray[Any]]:
     for placed in made.placed:
-        for row, tensor in zip(placed.rows, _tensors(made.adapter, placed), strict=True):
+        for row, tensor in zip(placed.rows, placing.tensors(made.adapter, placed), strict=True):
             yield lora_file.encode(tensor, row.type)
 
 

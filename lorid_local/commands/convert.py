@@ -55,4 +55,4 @@ def command(
 def _summary(made: "Plan") -> str:
     types = ", ".join(sorted({row.type for row in made.rows}))
     folded = f"; {made.folded} scales folded into B" if made.folded else ""
-    return f"{len(made.placed)} modules, alpha {made.alpha:g}, {types}{folded}"
+    return f"{made.modules} modules, alpha {made.alpha:g}, {types}{folded}"
