@@ -51,8 +51,8 @@ def solve_all(
     """Yield what became of each question, in their order: a Trace, or why it is too long.
 
     At most `window` problems are under way; cancelled, those (or the first one) end as
-    interrupted and no other one starts. `timeout` (seconds a problem) is exact only where window is 1, as the others'
-    samples take time too. Raises what else the engine raises.
+    interrupted and no other one starts. `timeout` (seconds a problem) is exact only where window
+    is 1, as the others' samples take time too. Raises what else the engine raises.
     """
     waiting = iter(questions)
     unseen: deque[_Running] = deque()  # in input order, begun and not yielded yet

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lorid_local import settings
 from lorid_local.base import Base, sha256
+from lorid_local.base_type import BaseType
 from lorid_local.calibration import Calibration
 from lorid_local.engine import Role
 from lorid_local.errors import ModelError, did_you_mean
@@ -40,6 +41,7 @@ class BundleFile:
     trained: str
     base: Base
     roles: RoleTable
+    base_type: BaseType = "as-shipped"
     loop: LoopSettings = field(default_factory=LoopSettings)
     calibration: Calibration | None = None
     measured: tuple[Measured, ...] = ()

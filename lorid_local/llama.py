@@ -4,7 +4,6 @@ Samples of one call run in one batch. A role's context keeps its last prompt, so
 same prompt costs nothing in the next round, and prompts that begin alike share that part.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lorid_local.cores import usable_cores
 from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Request, Role, never
 from lorid_local.errors import ContextOverflow, EngineError, ModelError
 from lorid_local.gguf_check import check_adapter, check_base
@@ -24,10 +24,10 @@ PROOF_TEXT = "2 + 2 ="
 
 @dataclass(frozen=True)
 class Options:
-    """How to run. threads 0: one for each core this process may use; context_size 0: as needed,
-    up to the model's own; gpu_layers None: all, if this build of llama.cpp can; low_memory: one
-    context for all roles, whose adapter is switched and whose cache is cleared between them;
-    kv_type: how keys and values are cached (q8_0 takes about half of f16's memory).
+    """How to run. threads 0: one for each physical core this process may use; context_size 0: as
+    needed, up to the model's own; gpu_layers None: all, if this build of llama.cpp can;
+    low_memory: one context for all roles, whose adapter is switched and whose cache is cleared
+    between them; kv_type: how keys and values are cached (q8_0 takes about half of f16's memory).
     """
 
     threads: int = 0
@@ -38,12 +38,6 @@ class Options:
     low_memory: bool = False
     kv_type: KvType = "f16"
     verbose: bool = False
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class LlamaEngine:

@@ -110,9 +110,11 @@ class Model:
         return self._pieces[token]
 
     def continuation(self, before: str, text: str) -> list[int]:
-        """Return the tokens of `text` where it follows `before`; [] if they merge across."""
+        """Return the tokens of `text` where it follows the tokens of `before`."""
         head, whole = self.tokenize(before, False), self.tokenize(before + text, False)
-        return whole[len(head) :] if whole[: len(head)] == head else []
+        if whole[: len(head)] == head:
+            return whole[len(head) :]
+        return self.tokenize(text, False)  # a token such as '=-' would stand across the seam
 
     def ends(self, token: int) -> bool:
         """True for a token with which the model ends its turn."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from lorid_local import batch, loop, problems, solve_file
 from lorid_local import bundle as bundles
+from lorid_local.base_type import BaseType, derived
 from lorid_local.calibration import Calibration, Sureness, sureness
 from lorid_local.engine import Engine, Role
 from lorid_local.errors import (
@@ -46,6 +47,7 @@ class Flags:
     timeout: float | None = None
     bundle: str | None = None
     model: Path | None = None
+    base_type: BaseType | None = None
     no_adapters: bool = False
     seed: int = 0
     temperature: float | None = None
@@ -98,7 +100,7 @@ def settle(contents: bundles.BundleFile, flags: Flags) -> Setup:
         settings = replace(contents.loop, **{k: v for k, v in over.items() if v is not None})
     except ValueError as error:
         raise InputError(str(error), hint="lorid solve --help") from None
-    own = not changed and flags.model is None
+    own = not changed and flags.model is None and flags.base_type in (None, contents.base_type)
     return Setup(
         loop.RoleTable(**table),
         settings,
@@ -130,12 +132,22 @@ def _one(flags: Flags) -> list[problems.Problem]:
     return [problems.Problem(text)]
 
 
+def _base(chosen: bundles.Bundle, flags: Flags) -> Path:
+    """Return the base's file, in the representation that the flags or the bundle ask for."""
+    contents = chosen.contents
+    kind = flags.base_type or ("as-shipped" if flags.model else contents.base_type)
+    path, sha256 = (flags.model, "") if flags.model else (chosen.base(), contents.base.sha256)
+    return derived(
+        path, kind, sha256=sha256, say=lambda line: print(line, file=sys.stderr)
+    )
+
+
 @contextmanager
 def _engine(chosen: bundles.Bundle, flags: Flags) -> Iterator[Engine]:
     # after the flags and the problem were checked: llama_cpp and numpy take 0.3 s to import
     from lorid_local.llama import LlamaEngine, Options
 
-    base = flags.model or chosen.base()
+    base = _base(chosen, flags)
     adapters = {} if flags.no_adapters else chosen.adapters()
     options = Options(
         threads=flags.threads or 0,

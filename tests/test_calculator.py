@@ -89,6 +89,11 @@ def test_every_sample_of_a_batch_gets_its_own(parrot: Engines) -> None:
     assert [c.text.removeprefix(STEP) for c in done] == ["15>>", "7", "7", "15>>"]
 
 
+def test_a_result_whose_sign_would_merge_with_the_equals_sign(parrot: Engines) -> None:
+    # '=-' is one token of SmolLM2's, and of this vocabulary
+    assert draw(parrot("<<6/4-9=7")).text == "<<6/4-9=-7.5>>"
+
+
 def test_a_malformed_step_leaves_the_models_own_tokens(parrot: Engines) -> None:
     assert draw(parrot("<<6/0=7")).text == "<<6/0=7"
 

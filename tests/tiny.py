@@ -25,7 +25,7 @@ CHAT_TEMPLATE = (
 )
 # 'Ġ' is GPT-2's letter for a space. Markers of the chains are one token, as in SmolLM2.
 MERGES = ("Ġ t", "Ġ a", "h e", "i n", "r e", "o n", "Ġt he", "e r", "a t", "o u", "< <", "> >",
-          "# #", "## ##", "Ġ =", "Ġ +", "a n", "Ġ s", "e s", "an d")  # fmt: skip
+          "# #", "## ##", "Ġ =", "Ġ +", "a n", "Ġ s", "e s", "an d", "= -")  # fmt: skip
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 CONTEXT = 512
 

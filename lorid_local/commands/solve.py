@@ -23,6 +23,8 @@ from lorid_local.commands.options import Width, option
 @option("--timeout", type=float, help="Stop after this many seconds.")
 @option("--bundle", help="A bundle's name or folder.")
 @option("-m", "--model", type=click.Path(path_type=Path), help="Another base, a .gguf file.")
+@option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]),
+        help="Number type of the base, kept in the cache [default: the bundle's].")  # fmt: skip
 @option("--no-adapters", is_flag=True, help="Prompt the base alone.")
 @option("-s", "--seed", type=int, default=0, show_default=True, help="Seed of all samples.")
 @option("--temp", "--temperature", "temperature", type=float, help="Temperature after round 1.")
