@@ -10,15 +10,19 @@ MAX_SHOWN = 15  # characters; longer results are no word problem's
 def result(text: str) -> str:
     """Return what completes `text` where it ends in an open step: '24>>' behind '<<48/2='.
 
-    '' where nothing is to be computed: no open step, an expression that cannot be read, a
+    Within a sentence ('He sold 48/2 = <<48/2=') it is '24>>24': there the step is a remark, and
+    the sentence goes on with its result (GSM8K's form). '' where nothing is to be computed: no open step, an expression that cannot be read, a
     value without a finite decimal form. The model then goes on with its own tokens.
     """
     if not text.endswith("=") or OPEN not in text:
         return ""
-    expression = text[text.rindex(OPEN) + len(OPEN) : -1]
+    before, _, expression = text[:-1].rpartition(OPEN)
     try:
         value = evaluate(expression)  # refuses '>' and a second '='
     except Malformed:
         return ""
     shown = show(value)
-    return "" if "/" in shown or len(shown) > MAX_SHOWN else shown + CLOSE
+    if "/" in shown or len(shown) > MAX_SHOWN:
+        return ""
+    in_sentence = bool(before.rpartition("\n")[2].strip())
+    return shown + CLOSE + (shown if in_sentence else "")
