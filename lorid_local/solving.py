@@ -137,9 +137,18 @@ def _base(chosen: bundles.Bundle, flags: Flags) -> Path:
     contents = chosen.contents
     kind = flags.base_type or ("as-shipped" if flags.model else contents.base_type)
     path, sha256 = (flags.model, "") if flags.model else (chosen.base(), contents.base.sha256)
-    return derived(
-        path, kind, sha256=sha256, say=lambda line: print(line, file=sys.stderr)
-    )
+    try:
+        return derived(path, kind, sha256=sha256, say=_note)
+    except OutputError as error:
+        if flags.base_type:
+            raise
+        # the bundle's choice is only the faster one: the shipped file holds the same model
+        _note(f"Note: {error.message}; going on with the base as it was shipped.")
+        return path
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager

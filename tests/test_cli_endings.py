@@ -305,3 +305,21 @@ def test_half_a_letter_as_an_id_is_given_back(five: tuple[str, ...], tmp_path: P
     assert ran.returncode == 0
     assert [r["id"] for r in records(ran)] == ["\ud83d"]
     assert json.loads(trace.read_text()) == records(ran)
+
+
+# --- the base in another representation
+
+
+def test_a_cache_that_cannot_be_written_costs_speed_and_not_the_answer(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    cache = str(tmp_path / "file")
+    flags = ("solve", "-q", "--rounds", "1", "-n", "4", "2 + 3")
+    ran = lorid(*flags, XDG_CACHE_HOME=cache)
+    assert ran.returncode == 3
+    assert ran.stderr.decode().startswith(f"Note: {cache}/lorid/bases: cannot hold the base as ")
+    assert b"; going on with the base as it was shipped.\n" in ran.stderr
+    asked = lorid(*flags, "--base-type", "q8_0", XDG_CACHE_HOME=cache)
+    assert asked.returncode == 1
+    assert asked.stderr.decode().startswith(f"Error: {cache}/lorid/bases: cannot hold the base")
+    shipped = lorid(*flags, "--base-type", "as-shipped", XDG_CACHE_HOME=cache)
+    assert (shipped.returncode, shipped.stdout) == (3, ran.stdout)
