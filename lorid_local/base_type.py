@@ -9,7 +9,6 @@ the length is not noticed.
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -304,7 +303,11 @@ def _requantize(source: Path, part: Path, base_type: BaseType) -> None:
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "GGML_NO_BACKTRACE": "1"}
     alive, kept = os.pipe()
     try:
-        ran = subprocess.run(command, stdin=alive, capture_output=True, env=environ, check=False)
+        # in a session of its own Ctrl-C reaches this process alone, which ends that one or not
+        ran = subprocess.run(
+            command, stdin=alive, capture_output=True, env=environ, start_new_session=True,
+            check=False,
+        )  # fmt: skip
     except OSError as error:
         raise EngineError(
             f"{sys.executable or 'Python'}: cannot be run to derive the base as {base_type} "
@@ -329,7 +332,6 @@ def _requantize(source: Path, part: Path, base_type: BaseType) -> None:
 
 def _child(source: str, part: str, base_type: str, threads: str) -> None:
     """What the other process does; its standard input closes when its parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, interrupted too, ends it
     threading.Thread(target=_end_with_parent, args=(part,), daemon=True).start()
     from lorid_local.llama_native import quantize  # a cached file costs no llama.cpp
 

@@ -49,7 +49,7 @@ def physical_cores(root: Path, cpus: Collection[int]) -> int:
     for cpu in sorted(cpus):
         if cpu not in seen:
             cores += 1
-            seen |= _listed(_read(devices / f"cpu{cpu}/topology/thread_siblings_list"), cpus)
+            seen |= _listed(_read(f"{devices}/cpu{cpu}/topology/thread_siblings_list"), cpus)
     return cores
 
 
@@ -110,10 +110,10 @@ def _listed(text: str, cpus: Collection[int]) -> set[int]:
     return found
 
 
-def _read(path: Path) -> str:
+def _read(path: Path | str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read(MOST_BYTES)
+        with open(path, "rb", buffering=0) as file:  # half the time of an open text file
+            return file.read(MOST_BYTES).decode("utf-8", "surrogateescape")
     except (OSError, ValueError):  # ValueError: a path with a zero byte
         return ""
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from lorid_local.base import sha256
-from lorid_local.base_type import BASE_TYPES, BaseType, cache_folder, derived
+from lorid_local.base_type import BASE_TYPES, BaseType, _bytes_needed, cache_folder, derived
 from lorid_local.engine import Part, Request, Role
-from lorid_local.errors import EXIT_MODEL, ModelError, OutputError
+from lorid_local.errors import EXIT_MODEL, EngineError, ModelError, OutputError
 from lorid_local.gguf_header import read_header
 from lorid_local.llama import LlamaEngine, Options
 from tests import tiny
@@ -67,9 +67,9 @@ def test_a_base_is_derived(base: Path, chosen: BaseType, error: float) -> None:
     for name, weights in theirs.items():
         assert np.abs(weights - ours[name]).max() <= error * np.abs(weights).max()
     (line,) = told
-    needed = line.removeprefix(f"writing the base as {chosen}, once: ").partition(" MB")[0]
-    assert line.endswith(f" MB in {cache_folder()}")
-    assert path.stat().st_size / 1e6 - 0.06 < float(needed) < path.stat().st_size / 1e6 + 0.06
+    assert line == f"writing the base as {chosen}, once: 0.1 MB in {cache_folder()}"
+    length = path.stat().st_size
+    assert length <= _bytes_needed(read_header(base), chosen) < 1.05 * length
 
 
 @pytest.mark.parametrize("chosen", DERIVED)
@@ -305,3 +305,39 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(path.read_bytes()[:-9])
     assert "the file is truncated or damaged" in refusal(cut).message
+
+
+def test_a_python_that_cannot_be_run(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(EngineError) as raised:
+        derived(base, "q8_0")
+    assert raised.value.message == (
+        "/nowhere/python: cannot be run to derive the base as q8_0 (No such file or directory)"
+    )
+    assert raised.value.hint == AS_SHIPPED
+    assert in_cache() == []
+
+
+def test_modules_of_the_current_folder_are_not_run(
+    base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "llama_cpp.py").write_text("raise SystemExit('run by mistake')")
+    monkeypatch.chdir(tmp_path)
+    assert derived(base, "q8_0").exists()
+
+
+def test_a_llama_cpp_that_is_killed(
+    base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As the kernel does when memory is short."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -9 $$\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(ModelError) as raised:
+        derived(base, "q8_0")
+    assert raised.value.message == (
+        f"{base}: llama.cpp broke off writing this model as q8_0 (code -9: it gave no reason)"
+    )
+    assert raised.value.hint == AS_SHIPPED
+    assert in_cache() == []
