@@ -2,9 +2,11 @@
 
     python benchmarks/solve_vs_stock.py --pairs 7
 
-Whole processes, started in turn (A B A B ...), on the same problem with the same files,
-prompts and greedy samples; wall time and peak memory as the kernel accounts them. Also the CPU
-time of `lorid --help`. Run it on an idle machine: another busy process slows llama.cpp tenfold.
+Whole processes, started in turn (A B C A B C ...), on the same problem with the same adapters,
+prompts and greedy samples: lorid as it comes, lorid with the stock's own conditions (the base as
+shipped, no calculator), and the stock. Wall time and peak memory as the kernel accounts them.
+Also the CPU time of `lorid --help`. Run it on an idle machine: another busy process slows llama.cpp
+tenfold.
 """
 
 import json
@@ -26,6 +28,7 @@ PROBLEM = (
     "Tom has 3 boxes with 12 pencils in each box. He gives 10 pencils to his friends. How many "
     "pencils does Tom have left?"
 )
+ALIKE = ["--base-type", "as-shipped", "--no-calculator"]
 LORID = [sys.executable, "-c", "from lorid_local.cli import main; main()"]
 
 
@@ -72,16 +75,18 @@ def main(pairs: int) -> None:
     """Print medians of both and of the ratios pair by pair."""
     ours = [*LORID, "solve", "--rounds", "1", "--json", PROBLEM]
     stock = [sys.executable, str(Path(__file__).with_name("stock_once.py")), PROBLEM]
-    warm = measure(ours), measure(stock)
-    print("same three texts:", same_texts(warm[0].output, warm[1].output))
-    costs = [(measure(ours), measure(stock)) for _ in range(pairs)]
+    commands = {"as it comes": ours, "alike": [*ours, *ALIKE], "stock": stock}
+    warm = {name: measure(command).output for name, command in commands.items()}
+    for name in ("as it comes", "alike"):
+        print(f"lorid, {name}: same three texts:", same_texts(warm[name], warm["stock"]))
+    costs = [{name: measure(command) for name, command in commands.items()} for _ in range(pairs)]
     for name, figure in FIGURES.items():
-        ours_, stocks = ([figure(pair[side]) for pair in costs] for side in (0, 1))
-        ratio = statistics.median(x / y for x, y in zip(ours_, stocks, strict=True))
-        print(
-            f"{name}: lorid {statistics.median(ours_):.2f}, stock {statistics.median(stocks):.2f}, "
-            f"ratio lorid/stock {ratio:.2f} (median of {pairs} pairs)"
-        )
+        stocks = [figure(turn["stock"]) for turn in costs]
+        print(f"{name}: stock {statistics.median(stocks):.2f} (median of {pairs})")
+        for way in ("as it comes", "alike"):
+            mine = [figure(turn[way]) for turn in costs]
+            ratio = statistics.median(x / y for x, y in zip(mine, stocks, strict=True))
+            print(f"  lorid, {way}: {statistics.median(mine):.2f}, ratio lorid/stock {ratio:.2f}")
     helps = [measure([*LORID, "--help"]).cpu for _ in range(21)]
     print(f"lorid --help: {statistics.median(helps):.3f} s of CPU time (median of 21)")
 

@@ -9,8 +9,8 @@ from llama_cpp import Llama
 
 from lorid_local import bundle as bundles
 from lorid_local import prompts
+from lorid_local.cores import usable_cores
 from lorid_local.engine import Role
-from lorid_local.llama import usable_cores
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lorid_local import batch, loop, problems, solve_file
 from lorid_local import bundle as bundles
@@ -26,6 +26,9 @@ from lorid_local.judging import Protocol
 from lorid_local.prompts import tidy
 from lorid_local.render import Screen, screen
 from lorid_local.trace import Trace
+
+if TYPE_CHECKING:
+    from lorid_local.llama import LlamaEngine
 
 PLAIN_PROMPT = "plain-1"  # for a base without adapters
 MAX_THREADS = 512  # GGML_MAX_N_THREADS; ggml crashes beyond it
@@ -49,6 +52,7 @@ class Flags:
     model: Path | None = None
     base_type: BaseType | None = None
     no_adapters: bool = False
+    no_calculator: bool = False
     seed: int = 0
     temperature: float | None = None
     top_p: float | None = None
@@ -74,12 +78,12 @@ class Setup:
 
 def run(flags: Flags) -> int:
     """Solve what the flags ask for; return the exit code. Raises LoridError."""
-    _check(flags)
+    check(flags)
     todo = problems.from_file(flags.file) if flags.file else _one(flags)
     chosen = bundles.find(flags.bundle or bundles.DEFAULT)
     setup = settle(chosen.contents, flags)
     # interruptible first: ctypes swallows a KeyboardInterrupt in llama.cpp's log while it loads
-    with _interruptible() as interrupted, _engine(chosen, flags) as engine:
+    with interruptible() as interrupted, opened(chosen, flags) as engine:
         solver = _Solver(engine, setup, interrupted)
         if flags.file:
             return _solve_file(solver, todo, flags)
@@ -91,6 +95,8 @@ def settle(contents: bundles.BundleFile, flags: Flags) -> Setup:
     changes = {"temperature": flags.temperature, "top_p": flags.top_p}
     changes |= {"max_tokens": flags.n_predict}
     changed: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
+    if flags.no_calculator:
+        changed["calculator"] = False
     if flags.no_adapters:
         changed |= {"prompt": PLAIN_PROMPT, "adapter": "", "sha256": ""}
     over: dict[str, Any] = {"rounds": flags.rounds, "protocol": flags.protocol}
@@ -110,7 +116,8 @@ def settle(contents: bundles.BundleFile, flags: Flags) -> Setup:
     )
 
 
-def _check(flags: Flags) -> None:
+def check(flags: Flags) -> None:
+    """Raise InputError for flags that contradict each other or are out of range."""
     if flags.file and flags.problem not in (None, "-"):
         raise InputError("a problem and --file were both given", hint="give one of them")
     if flags.output and not flags.file:
@@ -132,7 +139,7 @@ def _one(flags: Flags) -> list[problems.Problem]:
     return [problems.Problem(text)]
 
 
-def _base(chosen: bundles.Bundle, flags: Flags) -> Path:
+def base_file(chosen: bundles.Bundle, flags: Flags) -> Path:
     """Return the base's file, in the representation that the flags or the bundle ask for."""
     contents = chosen.contents
     kind = flags.base_type or ("as-shipped" if flags.model else contents.base_type)
@@ -152,11 +159,12 @@ def _note(line: str) -> None:
 
 
 @contextmanager
-def _engine(chosen: bundles.Bundle, flags: Flags) -> Iterator[Engine]:
+def opened(chosen: bundles.Bundle, flags: Flags) -> Iterator["LlamaEngine"]:
+    """Yield the engine that the flags ask for, as a solve uses it. Raises LoridError."""
     # after the flags and the problem were checked: llama_cpp and numpy take 0.3 s to import
     from lorid_local.llama import LlamaEngine, Options
 
-    base = _base(chosen, flags)
+    base = base_file(chosen, flags)
     adapters = {} if flags.no_adapters else chosen.adapters()
     options = Options(
         threads=flags.threads or 0,
@@ -177,7 +185,7 @@ def _engine(chosen: bundles.Bundle, flags: Flags) -> Iterator[Engine]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a flag, so that what was found can be shown; the second ends."""
     pressed: list[int] = []
 
