@@ -11,8 +11,9 @@ def result(text: str) -> str:
     """Return what completes `text` where it ends in an open step: '24>>' behind '<<48/2='.
 
     Within a sentence ('He sold 48/2 = <<48/2=') it is '24>>24': there the step is a remark, and
-    the sentence goes on with its result (GSM8K's form). '' where nothing is to be computed: no open step, an expression that cannot be read, a
-    value without a finite decimal form. The model then goes on with its own tokens.
+    the sentence goes on with its result (GSM8K's form). '' where nothing is to be computed: no
+    open step, an expression that cannot be read, a value without a finite decimal form. The model
+    then goes on with its own tokens.
     """
     if not text.endswith("=") or OPEN not in text:
         return ""

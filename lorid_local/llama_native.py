@@ -5,6 +5,7 @@ Every failure of a native call becomes a LoridError here. Knows no roles and no 
 
 import ctypes
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ KV_TYPES = {"f16": llama_cpp.GGML_TYPE_F16, "q8_0": llama_cpp.GGML_TYPE_Q8_0}
 DEBUG_LEVEL, ERROR_LEVEL = 1, 4  # GGML_LOG_LEVEL_DEBUG, _ERROR
 MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ of llama.cpp
 ALL_LAYERS = -1
+BUFFER = re.compile(r"(\S+) +(model|LoRA|output|KV|compute) buffer size = +([\d.]+) MiB")
 
 
 class _Log:
@@ -53,8 +55,36 @@ class _Log:
         other, self.last_error = self.last_error, ""
         return told[-1] if told else other or "llama.cpp gave no reason"
 
+    def buffers(self) -> dict[str, dict[str, float]]:
+        """Return the MiB of each buffer that the kept lines tell of, by kind and device.
+
+        Kinds are model, LoRA, output, KV and compute; devices are llama.cpp's, such as
+        CPU_Mapped (the file itself), CPU, CPU_REPACK (a copy in another layout) and CUDA0.
+        """
+        found: dict[str, dict[str, float]] = {}
+        for device, kind, size in BUFFER.findall("".join(self.lines)):
+            sizes = found.setdefault(kind, {})
+            sizes[device] = sizes.get(device, 0.0) + float(size)
+        return found
+
 
 LOG = _Log()
+
+
+def gpu_offload() -> bool:
+    """True if this build of llama.cpp can lay layers on a GPU and finds one."""
+    llama_cpp.llama_backend_init()
+    return bool(llama_cpp.llama_supports_gpu_offload())
+
+
+def built_with_amx(told: bytes) -> bool:
+    """True if a build that tells this of itself lays weights out for Intel's AMX.
+
+    GCC before 13 drops the tile configuration as a dead store, and the first product is a
+    segmentation fault (ggml-org/llama.cpp issue 20824, pull request 26954). Which compiler made
+    the build cannot be asked, so those layouts, the only way into that code, are not used at all.
+    """
+    return b"AMX_INT8 = 1" in told
 
 
 class Slot(NamedTuple):
@@ -75,12 +105,15 @@ class Model:
         if gpu_layers is None:
             gpu_layers = ALL_LAYERS if llama_cpp.llama_supports_gpu_offload() else 0
         params.n_gpu_layers = gpu_layers
+        params.use_extra_bufts = not built_with_amx(llama_cpp.llama_print_system_info())
+        LOG.lines.clear()
         self.handle = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not self.handle:
             raise ModelError(
                 f"{path}: llama.cpp cannot load this model ({LOG.reason()})",
                 hint="run again with -v to see llama.cpp's own log",
             )
+        self.buffers: dict[str, float] = LOG.buffers().get("model", {})  # MiB by device
         self.vocab = llama_cpp.llama_model_get_vocab(self.handle)
         self.vocab_size: int = llama_cpp.llama_vocab_n_tokens(self.vocab)
         self.context_length: int = llama_cpp.llama_model_n_ctx_train(self.handle)

@@ -24,6 +24,7 @@ from lorid_local.base import sha256
 from lorid_local.commands.convert import command
 from lorid_local.errors import LoridError
 from lorid_local.gguf_header import read_header
+from lorid_local.llama_native import built_with_amx
 from tests.tiny import load_peft, tiny_llama_gguf, tiny_peft_adapter
 
 PARITY = 1e-4  # largest difference of a logit; 4e-6 was measured
@@ -61,6 +62,7 @@ def llama_cpp_logits(base: Path, adapter: Path | None) -> NDArray[np.float32]:
     llama = pytest.importorskip("llama_cpp")
     parameters = llama.llama_model_default_params()
     parameters.n_gpu_layers = 0
+    parameters.use_extra_bufts = not built_with_amx(llama.llama_print_system_info())
     model = llama.llama_model_load_from_file(str(base).encode(), parameters)
     assert model, "llama.cpp does not load the base"
     settings = llama.llama_context_default_params()

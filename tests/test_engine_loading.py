@@ -17,7 +17,7 @@ import pytest
 from lorid_local.engine import Part, Request, Role
 from lorid_local.errors import EngineError, ModelError
 from lorid_local.llama import LlamaEngine, Options
-from lorid_local.llama_native import LOG
+from lorid_local.llama_native import LOG, built_with_amx
 from tests.tiny import tiny_llama_gguf
 
 Q, DOWN = "blk.0.attn_q.weight", "blk.1.ffn_down.weight"
@@ -304,7 +304,7 @@ from pathlib import Path
 from lorid_local.engine import Part, Request, Role
 from lorid_local.errors import ModelError
 from lorid_local.llama import LlamaEngine, Options
-from lorid_local.llama_native import LOG
+from lorid_local.llama_native import LOG, built_with_amx
 
 base, lora, bad, verbose = sys.argv[1:]
 options = Options(threads=1, verbose=bool(verbose))
@@ -328,3 +328,10 @@ def test_llama_cpp_writes_nothing_unless_asked(base: Path, tmp_path: Path, verbo
     assert ran.stdout == b""
     assert (b"llama_model_loader: " in ran.stderr) is verbose
     assert verbose or ran.stderr == b""
+
+
+def test_a_build_with_amx_is_known_by_what_it_tells() -> None:
+    """Its AMX layouts crash (see `built_with_amx`): on such a machine every test here would."""
+    assert built_with_amx(b"CPU : AVX512 = 1 | AMX_INT8 = 1 | REPACK = 1 | ")
+    assert not built_with_amx(b"CPU : AVX512 = 1 | AMX_INT8 = 0 | REPACK = 1 | ")
+    assert not built_with_amx(b"CPU : AVX2 = 1 | ")
