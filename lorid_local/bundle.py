@@ -4,7 +4,7 @@ Reads and checks; loads no model. Bundles that come with lorid lie in `lorid_mod
 """
 
 import importlib.util
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lorid_local import settings
@@ -77,6 +77,12 @@ class Bundle:
             if chosen.adapter:
                 found[role] = _checked(self.folder / chosen.adapter, chosen.sha256, REINSTALL)
         return found
+
+    def only(self, *roles: Role) -> "Bundle":
+        """Return the bundle with the adapters of `roles` alone; the others use the bare base."""
+        table = self.contents.roles
+        bare = {r.value: replace(table.of(r), adapter="") for r in Role if r not in roles}
+        return Bundle(self.folder, replace(self.contents, roles=replace(table, **bare)))
 
     def base(self) -> Path:
         """Return the base's file; raises ModelError if it is missing or not the one meant."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lorid_local.cores import usable_cores
-from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Request, Role, never
+from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Part, Request, Role, never
 from lorid_local.errors import ContextOverflow, EngineError, ModelError
 from lorid_local.gguf_check import check_adapter, check_base
 from lorid_local.gguf_header import read_header
@@ -110,6 +110,26 @@ class LlamaEngine:
             return run.finish(on_token, latched(cancelled), on_done)
         finally:
             run.clean_up()
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The MiB of the base's weights by llama.cpp's device; CPU_Mapped is the file itself."""
+        return dict(self._model.buffers)
+
+    def buffers(self, cells: int, width: int) -> dict[str, float]:
+        """Return the MiB of a context as `generate` makes it, by kind: KV, compute and output.
+
+        `cells` are tokens, `width` samples at once. The context is made and freed at once;
+        raises EngineError if there is no room for it.
+        """
+        LOG.lines.clear()
+        self._context(cells, width + 1).close()
+        return {kind: sum(sizes.values()) for kind, sizes in LOG.buffers().items()}
+
+    def count(self, prompt: tuple[Part, ...]) -> int:
+        """Return how many tokens a request's prompt takes."""
+        first = self._model.bos is not None
+        return first + sum(len(self._model.tokenize(part.text, part.special)) for part in prompt)
 
     def _tokens(self, request: Request) -> list[int]:
         tokens = [] if self._model.bos is None else [self._model.bos]

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+MOST_AT_ONCE = 16  # the engine's own width (lorid_local.llama.Options), which a flag cannot import
+
 
 def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     """Like click.option, with the environment variable of the first long name."""
@@ -27,3 +29,22 @@ class Width(click.ParamType):  # type: ignore[type-arg]  # generic only in newer
             return int(value) or self.fail("0: expected auto or a number from 1", param, ctx)
         except ValueError:
             self.fail(f"{value!r}: expected auto or a number from 1", param, ctx)
+
+
+class Widths(click.ParamType):  # type: ignore[type-arg]  # as above
+    """Numbers from 1 to 16 with commas between them, in rising order."""
+
+    name = "N,N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        try:
+            found = tuple(sorted({int(part) for part in str(value).split(",")}))
+        except ValueError:
+            found = (0,)
+        if not 1 <= found[0] <= found[-1] <= MOST_AT_ONCE:
+            self.fail(
+                f"{value!r}: expected numbers from 1 to {MOST_AT_ONCE} with commas", param, ctx
+            )
+        return found
