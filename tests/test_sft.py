@@ -14,6 +14,7 @@ from lorid_local.errors import ModelError, OutputError, TrainError
 from lorid_local.gguf_header import read_header
 from lorid_train import masking, run, sft
 from lorid_train import recipe as recipes
+from lorid_train.merged import merge
 from tests.test_train_data import FILES, RULES, write_lines
 from tests.tiny import tiny_llama_gguf
 
@@ -34,7 +35,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def learner(base: Path) -> sft.Learner:
-    return sft.load(base, LORA, threads=1, seed=1)
+    return sft.load(base, LORA, threads=1, seed=1, precision="f32")
 
 
 def encoded(learner: sft.Learner) -> list[masking.Encoded]:
@@ -74,6 +75,44 @@ def test_the_loss_is_that_of_the_whole_sequence_with_the_prompt_masked(
     expected = learner.model(input_ids=ids, attention_mask=mask, labels=labels).loss
     ours = sft.target_loss(learner.model, batch, learner.device)
     assert float(ours) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_merged_linears_have_pefts_loss_and_gradients(
+    learner: sft.Learner, monkeypatch: pytest.MonkeyPatch, base: Path
+) -> None:
+    monkeypatch.setattr(sft, "merge", lambda model: 0)
+    plain = sft.load(base, LORA, threads=1, seed=1, precision="f32")
+    for model in (learner.model, plain.model):  # B starts as zeros, which would hide A's gradient
+        torch.manual_seed(2)
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.05)
+    losses, grads = [], []
+    for one in (learner, plain):
+        loss = sft.target_loss(one.model, encoded(learner)[:5], learner.device)
+        loss.backward()
+        losses.append(float(loss.detach()))
+        grads.append({n: p.grad for n, p in one.model.named_parameters() if p.requires_grad})
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert len(grads[0]) == 2 * 2 * len(LORA.targets)
+    for name, grad in grads[1].items():
+        assert torch.allclose(grads[0][name], grad, atol=1e-5, rtol=1e-3), name
+        assert grad.abs().max() > 1e-4, name
+
+
+def test_only_plain_linears_are_merged(base: Path) -> None:
+    assert merge(sft.load(base, LORA, threads=1, seed=1).model) == 2 * len(LORA.targets)
+    with_dropout = sft.load(base, replace(LORA, dropout=0.1), threads=1, seed=1)
+    assert merge(with_dropout.model) == 0
+
+
+def test_a_base_in_bf16_learns_with_an_adapter_in_f32(base: Path, tmp_path: Path) -> None:
+    learner = sft.load(base, LORA, threads=1, seed=1, precision="bf16")
+    kinds = {(p.dtype, p.requires_grad) for p in learner.model.parameters()}
+    assert kinds == {(torch.bfloat16, False), (torch.float32, True)}
+    figures = sft.train(learner, encoded(learner), RUN, tmp_path, seed=1, progress=silent)
+    losses = figures["losses"]
+    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
 
 
 def test_special_tokens_are_read_in_special_parts_only(learner: sft.Learner) -> None:

@@ -164,7 +164,7 @@ def test_no_examples_at_all_says_why(root: Path) -> None:
 
 
 def test_the_recipes_that_come_with_lorid_load() -> None:
-    found = sorted(RECIPES.glob("*.toml"))
+    found = [path for path in sorted(RECIPES.glob("*.toml")) if path.stem[:5] != "data-"]
     if not found:
         pytest.skip("recipes are not part of the wheel")
     for path in found:

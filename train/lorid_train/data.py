@@ -1,40 +1,26 @@
-"""Reads GSM8K and its rules into role examples; every chain is checked by exact arithmetic.
+"""Problems with rules, or a built folder, as role examples; chains are checked by exact arithmetic.
 
 Needs no torch. What is left out is counted by reason, never dropped in silence.
 """
 
-import json
 import random
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lorid_local import arithmetic, prompts
 from lorid_local.engine import Part, Role
 from lorid_local.errors import TrainError
+from lorid_train import built, rows
 from lorid_train.recipe import Data
-
-MARKER = "#### "
-
-
-@dataclass(frozen=True)
-class Row:
-    """A problem with its worked solution, its final answer and its general rules."""
-
-    id: int
-    question: str
-    rationale: str
-    answer: str
-    knowledge: tuple[str, ...]
+from lorid_train.rows import MARKER, Row
 
 
 @dataclass(frozen=True)
 class Example:
     """One training example of a role: a prompt and the text the role must write."""
 
-    id: int
+    id: int | str
     prompt: tuple[Part, ...]
     target: str
 
@@ -61,8 +47,15 @@ def build(
     which and how is drawn from `seed` and the example's id alone.
     """
     examples = Examples()
-    excluded = _excluded(data, root)
-    everything = list(rows(data, root))
+    if data.built:
+        if imperfect_rules:
+            raise TrainError(
+                "imperfect_rules is for a recipe without built data",
+                hint="set it in the data recipe and build again",
+            )
+        return _ready(root / data.built, role, profile)
+    excluded = rows.excluded(root, data.leave_out, data.errata)
+    everything = list(rows.read(root, data.questions, "gsm8k", data.knowledge))
     examples.left_out.update(excluded[row.id] for row in everything if row.id in excluded)
     usable = [row for row in everything if row.id not in excluded]
     for row in usable:
@@ -86,6 +79,17 @@ def build(
     return examples
 
 
+def _ready(folder: Path, role: Role, profile: prompts.Profile) -> Examples:
+    """Return the examples of a built folder: all that is left to do is the prompt."""
+    examples = Examples()
+    for record in built.records(folder, role.value):
+        prompt = profile.parts(role, record["prompt_question"], record["knowledge"])
+        examples.kept.append(Example(record["id"], prompt, record["target"]))
+    if not examples.kept:
+        raise TrainError(f"{folder}: no rows for {role}", hint="give it a count in the data recipe")
+    return examples
+
+
 def spoiled(rules: tuple[str, ...], others: tuple[str, ...], rng: random.Random) -> tuple[str, ...]:
     """Return `rules` as a weak KG would write them, so that DR learns to do without.
 
@@ -103,22 +107,6 @@ def spoiled(rules: tuple[str, ...], others: tuple[str, ...], rng: random.Random)
         return others
     at = rng.randrange(len(rules))
     return (*rules[:at], rng.choice(others), *rules[at + 1 :])
-
-
-def rows(data: Data, root: Path) -> Iterator[Row]:
-    """Yield the problems in file order, each with its rules (none where the file has none)."""
-    knowledge = {
-        r["id"]: r["knowledge"] for _, r in _jsonl(root / data.knowledge, {"id", "knowledge"})
-    }
-    for line, record in _jsonl(root / data.questions, {"question", "answer"}):
-        rationale, marker, answer = record["answer"].rpartition(MARKER)
-        if not marker:
-            raise TrainError(
-                f"{root / data.questions}:{line + 1}: the answer has no {MARKER!r} line"
-            )
-        rules = prompts.rules("\n".join(knowledge.get(line, ())))
-        question = prompts.tidy(record["question"])
-        yield Row(line, question, rationale.strip(), answer.strip(), rules)
 
 
 def equations(row: Row) -> str | None:
@@ -141,11 +129,12 @@ def prose(row: Row) -> str | None:
     return "\n".join([*(line for line in lines if line), _marked(row)])
 
 
-def _rules(row: Row) -> str | None:
+def rules(row: Row) -> str | None:
+    """Return the rules, one a line; None if there are none."""
     return "\n".join(row.knowledge) or None
 
 
-_TARGETS = {Role.IR: equations, Role.KG: _rules, Role.DR: prose}
+_TARGETS = {Role.IR: equations, Role.KG: rules, Role.DR: prose}
 
 
 def _marked(row: Row) -> str:
@@ -159,45 +148,3 @@ def _verified(row: Row, steps: list[tuple[str, str]]) -> bool:
         return arithmetic.parse_number(steps[-1][1]) == arithmetic.parse_number(row.answer)
     except arithmetic.Malformed:
         return False
-
-
-def _excluded(data: Data, root: Path) -> dict[int, str]:
-    """Map each excluded line to its reason."""
-    excluded = {}
-    if data.errata:
-        errata = _read_json(root / data.errata)
-        excluded = {i: f"errata: {kind}" for kind, ids in errata.items() for i in ids}
-    for name in data.leave_out:
-        for text in _text(root / name).split():
-            if not text.isdigit():
-                raise TrainError(f"{root / name}: expected a line number, got {text!r}")
-            excluded[int(text)] = name
-    return excluded
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TrainError(
-            f"{path}: {error.strerror}", hint="give the data folder with --data"
-        ) from None
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise TrainError(f"{path}: not JSON: {error}") from None
-
-
-def _jsonl(path: Path, keys: set[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(_text(path).splitlines()):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TrainError(f"{path}:{number + 1}: not JSON: {error}") from None
-        if not isinstance(record, dict) or not keys <= record.keys():
-            wanted = ", ".join(sorted(keys))
-            raise TrainError(f"{path}:{number + 1}: expected an object with {wanted}")
-        yield number, record

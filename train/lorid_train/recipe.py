@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from lorid_local import settings
 from lorid_local.base import Base
@@ -9,17 +10,29 @@ from lorid_local.engine import Role
 from lorid_local.errors import SettingsError
 from lorid_local.prompts import PROFILES
 
+Precision = Literal["auto", "f32", "bf16"]
 LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
 class Data:
-    """Files below the folder given as --data. GSM8K's format; ids are 0-based lines."""
+    """Files below the folder given as --data: GSM8K's format, where ids are 0-based lines.
 
-    questions: str
-    knowledge: str
+    Or `built`, a folder that `lorid data build` made.
+    """
+
+    questions: str = ""
+    knowledge: str = ""
     leave_out: tuple[str, ...] = ()
     errata: str = ""
+    built: str = ""
+
+    def __post_init__(self) -> None:
+        others = (self.questions, self.knowledge, self.leave_out, self.errata)
+        if self.built and any(others):
+            raise ValueError("built stands alone: its own recipe named the files")
+        if not self.built and not (self.questions and self.knowledge):
+            raise ValueError("expected built, or questions and knowledge")
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,7 @@ class Recipe:
     roles: Roles = field(default_factory=Roles)
     seed: int = 1
     threads: int = 0
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         if self.prompt not in PROFILES:

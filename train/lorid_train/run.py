@@ -16,6 +16,8 @@ from lorid_local.engine import Role
 from lorid_local.errors import MissingExtra, ModelError, OutputError
 from lorid_local.prompts import profile
 from lorid_train import data, masking
+from lorid_train.built import MANIFEST as MADE_OF
+from lorid_train.built import file_name
 from lorid_train.recipe import Recipe
 
 MANIFEST = "run.json"
@@ -43,8 +45,9 @@ def start(
         ) from None
     sft = _sft()
     learner = sft.load(
-        base, recipe.lora, threads=recipe.threads, seed=recipe.seed, start_from=run.start_from
-    )
+        base, recipe.lora, threads=recipe.threads, seed=recipe.seed, start_from=run.start_from,
+        precision=recipe.precision,
+    )  # fmt: skip
     encode, end = sft.encoder(learner.tokenizer), learner.tokenizer.eos_token_id
     encoded = [masking.encode_example(e, encode, end) for e in examples.kept]
     fitting = [e for e in encoded if len(e.ids) <= run.max_length]
@@ -80,6 +83,8 @@ def _write_manifest(
     recipe: Recipe, role: Role, root: Path, out: Path, examples: int, figures: dict[str, Any]
 ) -> None:
     files = [recipe.data.questions, recipe.data.knowledge]
+    if recipe.data.built:  # whose manifest has the hashes of all that it was made of
+        files = [f"{recipe.data.built}/{name}" for name in (MADE_OF, file_name(role.value))]
     manifest = {
         "recipe": asdict(recipe),
         "role": role.value,

@@ -24,7 +24,8 @@ from transformers.utils import logging as transformers_logging
 
 from lorid_local.errors import TrainError
 from lorid_train.masking import Encode, Encoded, plan
-from lorid_train.recipe import Lora, Run
+from lorid_train.merged import merge
+from lorid_train.recipe import Lora, Precision, Run
 
 IGNORED = -100  # the label that carries no loss, torch's default
 BETAS = (0.9, 0.99)  # a short run: the second moment must settle in tens of steps
@@ -58,15 +59,25 @@ class Learner:
     device: torch.device
 
 
-def load(base: Path, lora: Lora, *, threads: int, seed: int, start_from: str = "") -> Learner:
-    """Load `base` dequantized to f32 and put an adapter on it; raises TrainError."""
+def load(base: Path, lora: Lora, *, threads: int, seed: int, start_from: str = "",
+         precision: Precision = "auto") -> Learner:  # fmt: skip
+    """Load `base` dequantized and put an adapter on it, in f32; raises TrainError.
+
+    `precision` is the base's: auto is bf16 where the machine multiplies it fast, else f32.
+    """
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with _quiet_transformers(), _translated(base):
         where = {"pretrained_model_name_or_path": base.parent, "gguf_file": base.name}
         tokenizer = AutoTokenizer.from_pretrained(**where)
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(
+            **where,
+            dtype=_dtype(precision, device),
+            # short rows: the flash kernel's backward pass takes a fifth of a step on a CPU
+            attn_implementation="eager" if device.type == "cpu" else "sdpa",
+        )
     model.config.use_cache = False
     config = LoraConfig(
         r=lora.rank,
@@ -81,8 +92,14 @@ def load(base: Path, lora: Lora, *, threads: int, seed: int, start_from: str = "
         raise TrainError(f"the adapter does not fit the base: {error}") from None
     if start_from:
         _start_from(peft_model, Path(start_from))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    merge(peft_model)
     return Learner(peft_model.to(device), tokenizer, device)
+
+
+def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    half = precision == "bf16" or (precision == "auto" and fast)
+    return torch.bfloat16 if half else torch.float32
 
 
 def encoder(tokenizer: Any) -> Encode:
