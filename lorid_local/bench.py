@@ -163,9 +163,8 @@ def show(result: Result) -> None:
     heads, *rows = result.rows()
     tables.show(heads, rows)
     load, solve = statistics.median(solved.load), statistics.median(solved.solve)
-    print(
-        f"\none problem, one round: {solve:.2f} s ({solved.tokens} tokens), after {load:.2f} s to load"
-    )
+    print(f"\none problem, one round: {solve:.2f} s ({solved.tokens} tokens)")
+    print(f"loading before that: {load:.2f} s")
     if solved.peak is not None:
         print(f"peak memory of that: {solved.peak:.0f} MiB")
     print(f"\nMedians of {result.task.repeat}, {result.task.tokens} tokens a sample. Another busy "
