@@ -93,7 +93,9 @@ def failed(ran: Ran, code: int, stderr: str) -> None:
 def test_every_flag_is_also_an_environment_variable(name: str) -> None:
     command = group.get_command(click.Context(group), name)
     assert command is not None
-    options = [p for p in command.params if isinstance(p, click.Option) and p.name != "help"]
+    below = list(command.commands.values()) if isinstance(command, click.Group) else []
+    params = [p for one in (command, *below) for p in one.params]
+    options = [p for p in params if isinstance(p, click.Option) and p.name != "help"]
     assert options
     for option in options:
         flag = next(o for o in option.opts if o.startswith("--"))

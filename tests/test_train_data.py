@@ -8,7 +8,7 @@ import pytest
 from lorid_local.engine import Role
 from lorid_local.errors import SettingsError, TrainError
 from lorid_local.prompts import profile
-from lorid_train import data, masking
+from lorid_train import data, data_recipe, masking
 from lorid_train import recipe as recipes
 
 RECIPES = Path(__file__).parents[1] / "train" / "recipes"
@@ -164,13 +164,19 @@ def test_no_examples_at_all_says_why(root: Path) -> None:
 
 
 def test_the_recipes_that_come_with_lorid_load() -> None:
-    found = [path for path in sorted(RECIPES.glob("*.toml")) if path.stem[:5] != "data-"]
+    found = sorted(RECIPES.glob("*.toml"))
     if not found:
         pytest.skip("recipes are not part of the wheel")
+    data_names = {path.stem for path in found if path.stem.startswith("data-")}
     for path in found:
+        if path.stem in data_names:
+            built = data_recipe.load(path)
+            assert built.name == path.stem
+            assert all("gsm8k/dev_ids.txt" in p.leave_out for p in built.problems)
+            continue
         recipe = recipes.load(path)
         assert recipe.name == path.stem
-        assert "gsm8k/dev_ids.txt" in recipe.data.leave_out
+        assert recipe.data.built in data_names or "gsm8k/dev_ids.txt" in recipe.data.leave_out
 
 
 @pytest.mark.parametrize(
