@@ -34,6 +34,8 @@ MODULES = dict(_files())
 SOURCES = [*MODULES.values(), *sorted(Path(__file__).parent.glob("*.py"))]
 SEAM = {"errors", "prompts", "answers", "arithmetic", "number", "numbers", "engine",
         "gguf_header", "settings", "base",
+        # TorchEngine advances its samples as LlamaEngine does
+        "sample", "calculator",
         # lorid_train draws problems with sure answers to train on
         "practice.families", "practice.drawing", "practice.bank"}  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "numpy", "rich", "llama_cpp", "gguf", "safetensors",
@@ -105,8 +107,9 @@ def test_llama_cpp_is_imported_in_one_place() -> None:
 
 
 def test_torch_is_imported_in_one_place() -> None:
-    assert importers("torch", "transformers", "peft") == {"lorid_train.sft", "lorid_train.merged"}
-    assert importers("lorid_train.merged") == {"lorid_train.sft"}
+    ours = {"lorid_train.sft", "lorid_train.merged", "lorid_train.torch_engine"}
+    assert importers("torch", "transformers", "peft") == ours
+    assert importers(*ours) == {"lorid_train.run", "lorid_train.sft", "lorid_train.torch_engine"}
 
 
 def test_click_is_imported_by_the_commands_alone() -> None:

@@ -68,16 +68,8 @@ def load(base: Path, lora: Lora, *, threads: int, seed: int, start_from: str = "
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with _quiet_transformers(), _translated(base):
-        where = {"pretrained_model_name_or_path": base.parent, "gguf_file": base.name}
-        tokenizer = AutoTokenizer.from_pretrained(**where)
-        model = AutoModelForCausalLM.from_pretrained(
-            **where,
-            dtype=_dtype(precision, device),
-            # short rows: the flash kernel's backward pass takes a fifth of a step on a CPU
-            attn_implementation="eager" if device.type == "cpu" else "sdpa",
-        )
+    on = device()
+    tokenizer, model = read(base, precision, on)
     model.config.use_cache = False
     config = LoraConfig(
         r=lora.rank,
@@ -93,11 +85,29 @@ def load(base: Path, lora: Lora, *, threads: int, seed: int, start_from: str = "
     if start_from:
         _start_from(peft_model, Path(start_from))
     merge(peft_model)
-    return Learner(peft_model.to(device), tokenizer, device)
+    return Learner(peft_model.to(on), tokenizer, on)
 
 
-def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+def device() -> torch.device:
+    """Return where torch computes on this machine."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def read(base: Path, precision: Precision, on: torch.device) -> tuple[Any, Any]:
+    """Return the tokenizer and the dequantized model of a GGUF, on the CPU; raises TrainError."""
+    with _quiet_transformers(), _translated(base):
+        where = {"pretrained_model_name_or_path": base.parent, "gguf_file": base.name}
+        model = AutoModelForCausalLM.from_pretrained(
+            **where,
+            dtype=_dtype(precision, on),
+            # short rows: the flash kernel's backward pass takes a fifth of a step on a CPU
+            attn_implementation="eager" if on.type == "cpu" else "sdpa",
+        )
+        return AutoTokenizer.from_pretrained(**where), model
+
+
+def _dtype(precision: Precision, on: torch.device) -> torch.dtype:
+    fast = on.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
     half = precision == "bf16" or (precision == "auto" and fast)
     return torch.bfloat16 if half else torch.float32
 
