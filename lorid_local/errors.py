@@ -12,6 +12,7 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_NO_AGREEMENT = 3
 EXIT_MODEL = 4
+EXIT_PAUSED = 75  # EX_TEMPFAIL of sysexits.h: try again
 EXIT_INTERRUPTED = 130
 
 
@@ -60,6 +61,12 @@ class ConvertError(LoridError):
 
 class TrainError(LoridError):
     """Training data or a training run cannot go on."""
+
+
+class TrainPaused(LoridError):
+    """The time given to a training run was over; its checkpoint is there to go on from."""
+
+    exit_code = EXIT_PAUSED
 
 
 class OutputError(LoridError):

@@ -10,7 +10,7 @@ import pytest
 
 from lorid_local.base import Base
 from lorid_local.engine import Part, Role
-from lorid_local.errors import ModelError, OutputError, TrainError
+from lorid_local.errors import ModelError, OutputError, TrainError, TrainPaused
 from lorid_local.gguf_header import read_header
 from lorid_train import masking, run, sft
 from lorid_train import recipe as recipes
@@ -210,6 +210,31 @@ def test_a_recipe_runs_from_start_to_end_and_leaves_a_manifest(
     assert manifest["examples"] == 23
     assert set(manifest["data_sha256"]) == {"train.jsonl", "rules.jsonl"}
     assert len(manifest["losses"]) == manifest["steps"] > 0
+
+
+def test_a_run_whose_time_is_over_goes_on_when_started_again(
+    base: Path, root: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_for(base)
+    whole = run.start(recipe, Role.IR, root, tmp_path / "whole", silent, [].append)
+    steps = json.loads((whole.parent / "run.json").read_text())["steps"]
+    out = tmp_path / "parts"
+    for number in range(1, steps):
+        with pytest.raises(TrainPaused) as caught:
+            run.start(recipe, Role.IR, root, out, silent, [].append, minutes=0)
+        assert caught.value.message == f"{out}: the time is over at step {number} of {steps}"
+        assert caught.value.hint == "run the same command again to go on"
+        assert caught.value.exit_code == 75
+    run.start(recipe, Role.IR, root, out, silent, [].append, minutes=0)
+    losses = [json.loads((f / "run.json").read_text())["losses"] for f in (whole.parent, out)]
+    assert losses[0] == losses[1]
+
+
+def test_texts_encoded_at_once_are_as_one_by_one(learner: sft.Learner) -> None:
+    texts = ["What is 2 and 3?", "<|im_end|> 7", "", "a  b"]
+    one, many = sft.encoder(learner.tokenizer), sft.encoder(learner.tokenizer, texts)
+    assert [many(t, False) for t in texts] == [one(t, False) for t in texts]
+    assert many(texts[1], True) == one(texts[1], True) != one(texts[1], False)
 
 
 def test_a_trained_adapter_converts_and_acts(base: Path, root: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`lorid train`: train one role's adapter from a recipe."""
 
+import math
 from pathlib import Path
 
 import click
@@ -15,8 +16,10 @@ from lorid_local.engine import Role
         help="Folder that the recipe's data files lie in.")  # fmt: skip
 @option("--out", type=click.Path(path_type=Path),
         help="Folder for the run [default: runs/RECIPE-ROLE].")  # fmt: skip
+@option("--minutes", type=click.FloatRange(min=0), default=math.inf,
+        help="Stop after so long, with a checkpoint and exit code 75.")  # fmt: skip
 @click.help_option("-h", "--help")
-def command(recipe: Path, role: str, root: Path, out: Path | None) -> None:
+def command(recipe: Path, role: str, root: Path, out: Path | None, minutes: float) -> None:
     """Train one role's LoRA adapter from RECIPE, a .toml file.
 
     \b
@@ -34,6 +37,12 @@ def command(recipe: Path, role: str, root: Path, out: Path | None) -> None:
     out = out or Path("runs") / f"{loaded.name}-{role}"
     with bar(role) as progress:
         adapter = run.start(
-            loaded, Role(role), root, out, progress, lambda text: click.echo(text, err=True)
+            loaded,
+            Role(role),
+            root,
+            out,
+            progress,
+            lambda text: click.echo(text, err=True),
+            minutes,
         )
     click.echo(adapter)

@@ -4,8 +4,10 @@ Only `start` imports torch (through `sft`): everything that can be wrong is chec
 """
 
 import json
+import math
 import platform
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -24,13 +26,16 @@ MANIFEST = "run.json"
 
 
 def start(
-    recipe: Recipe, role: Role, root: Path, out: Path, progress: Any, say: Callable[[str], None]
-) -> Path:
+    recipe: Recipe, role: Role, root: Path, out: Path, progress: Any, say: Callable[[str], None],
+    minutes: float = math.inf,
+) -> Path:  # fmt: skip
     """Train `role` on the files below `root`; return the PEFT folder inside `out`.
 
-    An interrupted run goes on from its last checkpoint when started again.
-    Raises TrainError, ModelError, MissingExtra, OutputError.
+    An interrupted run goes on from its last checkpoint when started again; after `minutes`, all
+    that comes before the first step included, it ends itself so.
+    Raises TrainError, TrainPaused, ModelError, MissingExtra, OutputError.
     """
+    until = time.monotonic() + 60 * minutes
     run = recipe.run(role)
     examples = data.build(
         recipe.data, root, role, profile(recipe.prompt), run.imperfect_rules, recipe.seed
@@ -48,13 +53,22 @@ def start(
         base, recipe.lora, threads=recipe.threads, seed=recipe.seed, start_from=run.start_from,
         precision=recipe.precision,
     )  # fmt: skip
-    encode, end = sft.encoder(learner.tokenizer), learner.tokenizer.eos_token_id
+    encode = sft.encoder(learner.tokenizer, _texts(examples.kept))
+    end = learner.tokenizer.eos_token_id
     encoded = [masking.encode_example(e, encode, end) for e in examples.kept]
     fitting = [e for e in encoded if len(e.ids) <= run.max_length]
     say(f"{len(fitting)} of them fit in {run.max_length} tokens")
-    figures = sft.train(learner, fitting, run, out, seed=recipe.seed, progress=progress)
+    figures = sft.train(
+        learner, fitting, run, out, seed=recipe.seed, progress=progress, until=until
+    )
     _write_manifest(recipe, role, root, out, len(fitting), figures)
     return out / "adapter"
+
+
+def _texts(examples: list[data.Example]) -> Iterator[str]:
+    for example in examples:
+        yield from (part.text for part in example.prompt if not part.special)
+        yield example.target
 
 
 def _checked_base(recipe: Recipe) -> Path:

@@ -10,7 +10,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from lorid_local.errors import TrainError
+from lorid_local.errors import TrainError, TrainPaused
 from lorid_train.masking import Encode, Encoded, plan
 from lorid_train.merged import merge
 from lorid_train.recipe import Lora, Precision, Run
@@ -112,10 +112,18 @@ def _dtype(precision: Precision, on: torch.device) -> torch.dtype:
     return torch.bfloat16 if half else torch.float32
 
 
-def encoder(tokenizer: Any) -> Encode:
-    """Return how `tokenizer` encodes a prompt's part."""
+def encoder(tokenizer: Any, known: Iterable[str] = ()) -> Encode:
+    """Return how `tokenizer` encodes a prompt's part.
+
+    `known` texts, without special tokens, are encoded at once: ten times faster on many cores.
+    """
+    texts = list(dict.fromkeys(known))
+    plain = {"add_special_tokens": False, "split_special_tokens": True}
+    ready = dict(zip(texts, tokenizer(texts, **plain).input_ids if texts else (), strict=True))
 
     def encode(text: str, special: bool) -> list[int]:
+        if not special and text in ready:
+            return list(ready[text])
         ids = tokenizer(text, add_special_tokens=False, split_special_tokens=not special)
         return list(ids.input_ids)
 
@@ -123,10 +131,11 @@ def encoder(tokenizer: Any) -> Encode:
 
 
 def train(learner: Learner, examples: list[Encoded], run: Run, out: Path, *, seed: int,
-          progress: Progress) -> dict[str, Any]:  # fmt: skip
+          progress: Progress, until: float = math.inf) -> dict[str, Any]:  # fmt: skip
     """Train, or go on from `out`'s checkpoint; save the PEFT folder `out`/adapter.
 
-    Returns the run's figures. Raises TrainError when the loss is not finite.
+    Returns the run's figures. Raises TrainError when the loss is not finite, TrainPaused after
+    the first step that ends later than `until` (of time.monotonic()) and is not the last.
     """
     lengths = [len(e.ids) for e in examples]
     batches = plan(lengths, batch_tokens=run.batch_tokens, epochs=run.epochs,
@@ -143,6 +152,12 @@ def train(learner: Learner, examples: list[Encoded], run: Run, out: Path, *, see
         loss = _step(learner, optimizer, weights, batch, run.clip)
         state.record(number, loss, sum(len(e.ids) for e in batch), time.monotonic() - started)
         progress(state.step(len(batches)))
+        if time.monotonic() >= until and number + 1 < len(batches):
+            _save_checkpoint(learner, optimizer, state, out)
+            raise TrainPaused(
+                f"{out}: the time is over at step {number + 1} of {len(batches)}",
+                hint="run the same command again to go on",
+            )
         if (number + 1) % run.checkpoint_steps == 0:
             _save_checkpoint(learner, optimizer, state, out)
     _save_checkpoint(learner, optimizer, state, out)
