@@ -22,6 +22,7 @@ TITLES = {
     Role.DR: "System 2, by the rules",
 }
 _STEP_LINE = re.compile(r"<<([^<>]*)>>")
+_OPEN_STEP = re.compile(r"(?:<<(?P<step>[^<>\n]*)>?|<)\Z")  # where a text still grows
 _MARKER = re.compile(r"^#### *", re.M)
 
 
@@ -50,8 +51,9 @@ def readable(text: str, role: Role) -> str:
     text = printable(text)
     if role is Role.IR:
         text = _STEP_LINE.sub(lambda m: m[1].replace("=", " = "), text)
+        text = _OPEN_STEP.sub(lambda m: (m["step"] or "").replace("=", " = "), text)
     else:
-        text = _STEP_LINE.sub("", text)
+        text = _OPEN_STEP.sub("", _STEP_LINE.sub("", text))
     return _MARKER.sub("Answer: ", text).strip()
 
 
