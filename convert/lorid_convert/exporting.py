@@ -83,7 +83,8 @@ def export(adapter: Path, base: Path, folder: Path) -> Exported:
 
 def _halves(header: Header, base: Header, architecture: Architecture) -> Iterator[Half]:
     names = _module_names(architecture, base)
-    tensors = sorted({name.rpartition(".lora_")[0] for name in header.tensors})
+    # in the file's order, so that converting it again gives the same file
+    tensors = dict.fromkeys(name.rpartition(".lora_")[0] for name in header.tensors)
     if unknown := [tensor for tensor in tensors if tensor not in names]:
         raise ConvertError(
             f"{header.path}: PEFT has no module for {', '.join(unknown[:5])}",

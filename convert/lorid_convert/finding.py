@@ -76,8 +76,8 @@ def _candidates(given: str) -> Iterator[tuple[Path, str]]:
         return
     for role in Role:
         names = (f"{given}-{role.value.upper()}", f"{given}-{role.value}")
-        for repository in islice(filter(None, map(_cached, names)), 1):
-            yield repository, role.value
+        for cached in islice(filter(None, map(_cached, names)), 1):
+            yield cached, role.value
 
 
 def _folder(given: str) -> Path:

@@ -30,7 +30,7 @@ VERIFY = ("auto", "off", "on", "full")
         help="Compare the products with PEFT's; on (auto: up to 2 GiB of base): run it in "
         "llama.cpp too; full: compare the logits with PEFT's.", show_default=True)  # fmt: skip
 @option("--dry-run", is_flag=True, help="Check everything and list the tensors; write nothing.")
-@click.option("--inspect", type=click.Path(path_type=Path), help="Say what a GGUF adapter is.")
+@option("--inspect", type=click.Path(path_type=Path), help="Say what a GGUF adapter is.")
 @click.help_option("-h", "--help")
 def command(
     role: str | None, prompt: str, licence: str, hash_base: bool | None, **flags: object
