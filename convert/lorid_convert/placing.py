@@ -82,8 +82,10 @@ def load(adapter: Adapter, placed: Placed) -> Iterator[Loaded]:
             a = np.ascontiguousarray(a.T)  # llama.cpp looks a token's row up
         if placed.heads is not None:
             b = architectures.permute(b, placed.heads)
-        factor = placed.factors[expert]
-        yield expert, pair, a, b if factor == 1 else b * np.float32(factor)
+        if (factor := placed.factors[expert]) != 1:
+            with np.errstate(over="ignore", invalid="ignore"):  # what is infinite is told of
+                b = b * np.float32(factor)
+        yield expert, pair, a, b
 
 
 def tensors(adapter: Adapter, placed: Placed) -> tuple[Array, Array]:

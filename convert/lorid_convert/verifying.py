@@ -44,7 +44,8 @@ def check(written: Header, adapter: Adapter, placed: tuple[Placed, ...]) -> floa
 
     Raises ConvertError, naming the pairs, where one exceeds what its type's rounding explains.
     """
-    errors = [error for one in placed for error in _errors(written, adapter, one)]
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no proof: it is NaN
+        errors = [error for one in placed for error in _errors(written, adapter, one)]
     if wrong := [error for error in errors if error.excessive]:
         shown = "; ".join(f"{e.module} by {e.relative:.2g} ({e.type})" for e in wrong[:SHOWN])
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
