@@ -121,9 +121,11 @@ def convert(
         files=made.adapter.files,
     )
     with lora_file.put_in_place(outfile) as temporary:
-        lora_file.write(temporary, made.base.architecture, metadata, made.rows, _data(made))
+        heard = verifying.heard(made.adapter)
+        data = _data(made, heard if verify else made.adapter)
+        lora_file.write(temporary, made.base.architecture, metadata, made.rows, data)
         written = lora_file.read_back(temporary, made.rows)
-        error = verifying.check(written, made.adapter, made.placed) if verify else None
+        error = verifying.check(written, heard, made.placed) if verify else None
         if proof:
             proof(temporary)
         size = temporary.stat().st_size
@@ -154,12 +156,12 @@ def _faults(
             yield f"tensor {entry.name}: exceeds {row.type} ({largest:g}); use --outtype f32"
 
 
-def _data(made: Plan) -> Iterator[NDArray[Any]]:
+def _data(made: Plan, adapter: Adapter) -> Iterator[NDArray[Any]]:
     """Yield the tensors as they are stored; raises ConvertError at the end for bad values."""
     problems: list[str] = []
     for placed in made.placed:
         before = len(problems)
-        loaded = _watched(placing.load(made.adapter, placed), placed.rows, problems)
+        loaded = _watched(placing.load(adapter, placed), placed.rows, problems)
         tensors = placing.stacked(placed, loaded)
         for row, tensor in zip(placed.rows, tensors, strict=True):
             # a bad value has no place in most types; it is told of at the end with all others
