@@ -87,7 +87,8 @@ class Bundle:
     def base(self) -> Path:
         """Return the base's file; raises ModelError if it is missing or not the one meant."""
         base = self.contents.base
-        return _checked(base.locate(), base.sha256, _reinstall_base(base))
+        # a path that is no absolute one begins at the bundle's folder
+        return _checked(self.folder / base.locate(), base.sha256, _reinstall_base(base))
 
 
 def find(name_or_folder: str = DEFAULT) -> Bundle:

@@ -18,6 +18,7 @@ from lorid_local.gguf_check import check_adapter, check_base
 from lorid_local.gguf_header import read_header
 from lorid_local.llama_native import LOG, MAX_SEQUENCES, Context, KvType, Model, Slot
 from lorid_local.llama_run import CELL_STEP, KEPT, RoleState, Run, cells_for, latched
+from lorid_local.prompts import encode
 
 PROOF_TEXT = "2 + 2 ="
 
@@ -128,13 +129,11 @@ class LlamaEngine:
 
     def count(self, prompt: tuple[Part, ...]) -> int:
         """Return how many tokens a request's prompt takes."""
-        first = self._model.bos is not None
-        return first + sum(len(self._model.tokenize(part.text, part.special)) for part in prompt)
+        return (self._model.bos is not None) + len(encode(prompt, self._model.tokenize))
 
     def _tokens(self, request: Request) -> list[int]:
         tokens = [] if self._model.bos is None else [self._model.bos]
-        for part in request.prompt:
-            tokens += self._model.tokenize(part.text, part.special)
+        tokens += encode(request.prompt, self._model.tokenize)
         if not tokens:
             raise EngineError("a request's prompt holds no tokens")
         limit = self._limit()

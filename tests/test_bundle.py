@@ -103,7 +103,7 @@ FAULTS = {
     "roles.ir: max_tokens must be at least 1, got 0": ("max_tokens = 9", "max_tokens = 0"),
     "roles.ir.max_tokens: expected int, got '9'": ("max_tokens = 9", 'max_tokens = "9"'),
     "file: roles.ir.prompt: unknown prompt profile 'terse-9' (did you mean terse-1?); "
-    "known: terse-1, plain-1": ("terse-1", "terse-9"),
+    "known: terse-1, plain-1, llama2, llama3, mistral, qwen, deepseek": ("terse-1", "terse-9"),
     "file: roles.ir.adapter: expected a file name in the bundle's folder, got '../ir.gguf'": (
         '"ir.gguf"',
         '"../ir.gguf"',

@@ -7,6 +7,7 @@ writes in test_convert_writing.py.
 
 import ctypes
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from lorid_convert import architectures, peft_config, pipeline, safetensors_file
 from lorid_convert.fingerprint import fingerprint
+from lorid_convert.notes import Notes
 from lorid_local.base import sha256
 from lorid_local.commands.convert import command
 from lorid_local.errors import LoridError
@@ -117,7 +119,8 @@ def test_permute_turns_rope_halves_into_pairs() -> None:
 
 
 def test_the_file_says_what_it_is(adapter: Path, gqa_base: Path, tmp_path: Path) -> None:
-    pipeline.convert(adapter, gqa_base, tmp_path / "ir-v1.gguf", "f16", role="ir")
+    said = Notes("ir", "terse-1", "mit")
+    pipeline.convert(adapter, gqa_base, tmp_path / "ir-v1.gguf", "f16", said)
     metadata, tensors = read(tmp_path / "ir-v1.gguf")
     weights = adapter / "adapter_model.safetensors"
     assert {k: v for k, v in metadata.items() if not k.startswith("GGUF.")} == {
@@ -127,7 +130,10 @@ def test_the_file_says_what_it_is(adapter: Path, gqa_base: Path, tmp_path: Path)
         "general.quantization_version": 2,
         "adapter.type": "lora",
         "adapter.lora.alpha": 8.0,
+        "general.license": "mit",
         "lorid.role": "ir",
+        "lorid.prompt": "terse-1",
+        "lorid.base_sha256": sha256(gqa_base),
         "lorid.version": "0.1.0",
         "lorid.base_fingerprint": fingerprint(read_header(gqa_base)),
         "lorid.source_sha256": sha256(weights),
@@ -203,6 +209,7 @@ def test_outtypes_differ_only_in_type(adapter: Path, gqa_base: Path) -> None:
     plans = {t: pipeline.plan(adapter, gqa_base, t).rows for t in pipeline.OUTTYPES}
     assert plans["auto"] == plans["q8_0"]
     assert {row.type for row in plans["f16"]} == {"f16"}
+    assert {row.type for row in plans["bf16"]} == {"bf16"}
     assert {row.type for row in plans["q8_0"]} == {"f16", "q8_0"}
     assert len({tuple((r.tensor, r.shape) for r in rows) for rows in plans.values()}) == 1
 
@@ -253,7 +260,11 @@ def test_command_prints_the_path_on_stdout(adapter: Path, gqa_base: Path, tmp_pa
     result = run(adapter, "--base", gqa_base, "--outfile", tmp_path / "a.gguf", "--role", "kg")
     assert result.exit_code == 0
     assert result.stdout == f"{tmp_path}/a.gguf\n"
-    assert result.stderr == "14 modules, alpha 8, f16, q8_0; 0.0 MB\n"
+    assert re.fullmatch(
+        r"14 modules, alpha 8, f16, q8_0; 0\.0 MB; products within 0\.0\d+ of PEFT's; acts in "
+        r"llama\.cpp\n",
+        result.stderr,
+    )
     assert read(tmp_path / "a.gguf")[0]["lorid.role"] == "kg"
 
 
@@ -261,9 +272,12 @@ def test_command_dry_run_writes_nothing(adapter: Path, gqa_base: Path, tmp_path:
     result = run(adapter, "--dry-run", LORID_BASE=str(gqa_base), LORID_OUTTYPE="f32")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert len(lines) == 28
-    assert "blk.0.attn_k.weight.lora_b\t32x4\trank 4\tf32\t512" in lines
-    assert result.stderr == "14 modules, alpha 8, f32; nothing was written\n"
+    assert len(lines) == 1 + 28
+    assert lines[0].split() == ["tensor", "shape", "rank", "type", "bytes"]
+    assert ["blk.0.attn_k.weight.lora_b", "32x4", "4", "f32", "512"] in map(str.split, lines)
+    assert result.stderr == (
+        "ranks 4; by vLLM: --max-lora-rank 8\n14 modules, alpha 8, f32; nothing was written\n"
+    )
     assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
 
 

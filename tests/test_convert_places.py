@@ -36,10 +36,12 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
 }  # fmt: skip
 
 
-def header(folder: Path, architecture: str) -> Path:
+def header(folder: Path, architecture: str, experts: int = 0) -> Path:
     path = folder / f"{architecture}.gguf"
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_head_count(4)
+    writer.add_block_count(1)
+    writer.add_expert_count(experts)
     for name, shape in ({"token_embd": (288, 64)} | SHAPES[architecture]).items():
         writer.add_tensor(f"{name}.weight", ones(*shape))
     writer.write_header_to_file()

@@ -360,7 +360,7 @@ def test_no_base(tmp_path: Path) -> None:
 
 def test_unknown_outtype(tmp_path: Path, base: Path) -> None:
     error = refused(ConvertError, folder(tmp_path), base, "q4_0")
-    assert error.message == "outtype 'q4_0': expected one of auto, f32, f16, q8_0"
+    assert error.message == "outtype 'q4_0': expected one of auto, f32, f16, bf16, q8_0"
 
 
 def test_outfiles_that_would_do_harm(tmp_path: Path) -> None:

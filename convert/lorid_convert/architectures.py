@@ -9,6 +9,7 @@ does not matter: no LoRA changes a norm.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,3 +167,9 @@ def permute(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
     """Reorder (out, n) rows from Hugging Face's rope halves to ggml's rope pairs, per head."""
     out = rows.shape[0]
     return rows.reshape(heads, 2, out // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
+
+
+def unpermute(rows: NDArray[Any], heads: int) -> NDArray[Any]:
+    """Reorder (out, n) rows back from ggml's rope pairs to Hugging Face's rope halves."""
+    out = rows.shape[0]
+    return rows.reshape(heads, out // heads // 2, 2, -1).swapaxes(1, 2).reshape(rows.shape)

@@ -1,8 +1,9 @@
-"""Writes a GGUF LoRA file tensor by tensor, and puts it in place in one step.
+"""Writes and reads a GGUF LoRA file tensor by tensor, and puts it in place in one step.
 
 Knows GGUF, not PEFT. Keys are those of llama.cpp's convert_lora_to_gguf.py.
 """
 
+import glob
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,17 +18,17 @@ from gguf import GGMLQuantizationType as Kind
 from numpy.typing import NDArray
 
 from lorid_local.errors import ModelError, OutputError
-from lorid_local.gguf_header import read_header
+from lorid_local.gguf_header import Header, read_header
 
-KINDS = {"f32": Kind.F32, "f16": Kind.F16, "q8_0": Kind.Q8_0}
+KINDS = {"f32": Kind.F32, "f16": Kind.F16, "bf16": Kind.BF16, "q8_0": Kind.Q8_0}
 BLOCK = 32  # elements of a q8_0 block
-# a q8_0 block holds its largest value / 127 as a float16
-LARGEST = {"f32": math.inf, "f16": 65504.0, "q8_0": 65504.0 * 127}
+# a q8_0 block holds its largest value / 127 as a float16; bf16 rounds to infinity above
+LARGEST = {"f32": math.inf, "f16": 65504.0, "bf16": 3.38e38, "q8_0": 65504.0 * 127}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A tensor to be written: `shape` is row-major, `type` one of f32, f16, q8_0."""
+    """A tensor to be written: `shape` is row-major, `type` one of f32, f16, bf16, q8_0."""
 
     tensor: str
     shape: tuple[int, ...]
@@ -40,27 +41,58 @@ class Row:
 
     @property
     def stored_dtype(self) -> Any:
-        return {"f32": np.float32, "f16": np.float16, "q8_0": np.uint8}[self.type]
+        return {"f32": np.float32, "f16": np.float16}.get(self.type, np.uint8)
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
-        if self.type != "q8_0":
-            return self.shape
-        return *self.shape[:-1], self.shape[-1] // BLOCK * 34
+        if self.type == "bf16":
+            return *self.shape[:-1], self.shape[-1] * 2
+        if self.type == "q8_0":
+            return *self.shape[:-1], self.shape[-1] // BLOCK * 34
+        return self.shape
 
 
 def choose_type(outtype: str, length: int) -> str:
     """Return the type for rows of `length` numbers: q8_0 needs whole blocks, else it is f16."""
-    if outtype in ("f32", "f16"):
+    if outtype in ("f32", "f16", "bf16"):
         return outtype
     return "q8_0" if length % BLOCK == 0 else "f16"
 
 
 def encode(tensor: NDArray[np.float32], type_: str) -> NDArray[Any]:
     """Return `tensor` as it is stored, in row-major order."""
-    if type_ == "q8_0":
-        return np.asarray(gguf.quants.quantize(tensor, Kind.Q8_0))
+    if type_ in ("q8_0", "bf16"):
+        return np.asarray(gguf.quants.quantize(tensor, KINDS[type_]))
     return np.ascontiguousarray(tensor, {"f32": np.float32, "f16": np.float16}[type_])
+
+
+def read_tensor(header: Header, name: str) -> NDArray[np.float32]:
+    """Read a tensor of a GGUF file as float32, row-major; `name` is in `header`.
+
+    Raises ModelError if the file has changed, or the type is none that adapters have.
+    """
+    kind = Kind(header.tensors[name].type)
+    if kind not in KINDS.values():
+        raise ModelError(
+            f"{header.path}: tensor {name!r} is of type {kind.name.lower()}; adapters of type "
+            f"{', '.join(KINDS)} can be read",
+            hint="convert the adapter again from its PEFT folder",
+        )
+    raw = read_raw(header, name)
+    return np.asarray(gguf.quants.dequantize(raw, kind)).reshape(header.tensors[name].shape)
+
+
+def read_raw(header: Header, name: str) -> NDArray[np.uint8]:
+    """Read a tensor's bytes; raises ModelError if the file has changed or cannot be read."""
+    info = header.tensors[name]
+    start = header.data_start + info.offset
+    try:
+        raw = np.fromfile(header.path, np.uint8, info.nbytes, offset=start)
+    except OSError as error:
+        raise ModelError(f"{header.path}: cannot be read ({error.strerror})") from None
+    if raw.nbytes != info.nbytes:
+        raise ModelError(f"{header.path}: changed while it was read", hint="run the command again")
+    return raw
 
 
 def write(
@@ -97,14 +129,16 @@ def _describe(writer: gguf.GGUFWriter, metadata: Mapping[str, str | float]) -> N
             writer.add_float32(key, value)
 
 
-def verify(path: Path, rows: Iterable[Row]) -> None:
-    """Read `path` back; raises OutputError unless it lists exactly `rows`."""
+def read_back(path: Path, rows: Iterable[Row]) -> Header:
+    """Return the header of `path`; raises OutputError unless it lists exactly `rows`."""
     try:
-        found = {t.name: (t.shape, t.type) for t in read_header(path).tensors.values()}
+        header = read_header(path)
     except ModelError as error:
         raise _not_as_written(error.message) from None
+    found = {t.name: (t.shape, t.type) for t in header.tensors.values()}
     if found != {row.tensor: (row.shape, int(KINDS[row.type])) for row in rows}:
         raise _not_as_written(f"{path}: its tensors are not those that were written")
+    return header
 
 
 def _not_as_written(reason: str) -> OutputError:
@@ -122,6 +156,9 @@ def put_in_place(outfile: Path) -> Iterator[Path]:
     """
     temporary = outfile.with_name(f".{outfile.name}.{os.getpid()}.part")
     try:
+        _remove_abandoned(outfile)
+        # none of another's, so that no link that lies there is followed
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         _sync(temporary)
         os.replace(temporary, outfile)
@@ -134,6 +171,26 @@ def put_in_place(outfile: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(outfile: Path) -> None:
+    """Remove what a conversion that was killed has left."""
+    for part in outfile.parent.glob(f".{glob.escape(outfile.name)}.*.part"):
+        number = part.name.split(".")[-2]
+        if number.isdigit() and not _is_running(int(number)):
+            part.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:

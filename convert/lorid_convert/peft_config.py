@@ -7,13 +7,18 @@ it may change what the adapter computes. Knows nothing of tensors.
 import json
 import math
 import re
+import warnings
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lorid_local.errors import ModelError, did_you_mean
 
 FILE = "adapter_config.json"
+MAX_CONFIG = 10_000_000  # bytes
+MAX_PATTERNS = 5_000  # keys of one pattern; a large model has under 2,000 modules
+MAX_REPEATS = 3  # of one key: each multiplies the time that matching may take by a name's length
 
 # keys that say how the adapter was trained or found, not what it computes: which modules it has
 # is read from its tensors, and fan_in_fan_out turns the base's weights alone, never A and B
@@ -81,8 +86,12 @@ class LoraConfig:
         PEFT's scale is alpha / rank, or alpha / sqrt(rank) with use_rslora
         (peft/tuners/lora/layer.py, update_layer).
         """
-        alpha = self.alpha_pattern.get(_matching(self.alpha_pattern, module), self.alpha)
+        alpha = self.alpha_of(module)
         return alpha * math.sqrt(rank) if self.rslora else alpha
+
+    def alpha_of(self, module: str) -> float:
+        """Return the lora_alpha that PEFT gives `module`."""
+        return self.alpha_pattern.get(_matching(self.alpha_pattern, module), self.alpha)
 
 
 def read(folder: Path, problems: list[str]) -> LoraConfig:
@@ -111,8 +120,11 @@ def read(folder: Path, problems: list[str]) -> LoraConfig:
 
 
 def _table(path: Path) -> dict[str, Any]:
+    if path.exists() and not path.is_file():  # a pipe would wait for ever
+        raise ModelError(f"{path}: is not a regular file", hint="check the path")
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            table = json.loads(file.read(MAX_CONFIG))
     except OSError as error:
         raise ModelError(
             f"{path}: cannot be read ({error.strerror})",
@@ -127,7 +139,14 @@ def _table(path: Path) -> dict[str, Any]:
 
 def _matching(pattern: dict[str, Any], module: str) -> str:
     """Return the first key that matches, as peft.utils.other.get_pattern_key does."""
-    return next((key for key in pattern if re.match(rf"(.*\.)?({key})$", module)), module)
+    return next((key for key in pattern if _compiled(key).match(module)), module)
+
+
+@cache
+def _compiled(key: str) -> re.Pattern[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of a '[' within a class
+        return re.compile(rf"(.*\.)?({key})$")
 
 
 def _check_base_unchanged(table: dict[str, Any], problems: list[str]) -> None:
@@ -194,12 +213,20 @@ def _pattern(
     if not isinstance(pattern, dict):
         problems.append(f"{_said(table, key)}: expected an object")
         return {}
+    if len(pattern) > MAX_PATTERNS:
+        problems.append(f"{key} has {len(pattern)} keys: expected at most {MAX_PATTERNS}")
+        return {}
     usable = {}
     for module, value in pattern.items():
         if not fits(value):
             problems.append(f"{key}[{module!r}] is {json.dumps(value)}: expected {expected}")
         elif not _is_expression(module):
             problems.append(f"{key}[{module!r}]: not a regular expression")
+        elif not _is_quick(module):
+            problems.append(
+                f"{key}[{module!r}]: a regular expression that may take for ever; expected at "
+                f"most {MAX_REPEATS} repeats and none of a group"
+            )
         else:
             usable[module] = value
     return usable
@@ -207,10 +234,17 @@ def _pattern(
 
 def _is_expression(text: str) -> bool:
     try:
-        re.compile(text)
-    except re.error:
+        _compiled(text)
+    except (re.error, RecursionError, OverflowError):
         return False
     return True
+
+
+def _is_quick(text: str) -> bool:
+    """A repeat of a group, or many repeats, can take time exponential in a name's length."""
+    plain = re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", "x", text)  # no escapes, no classes
+    repeats = len(re.findall(r"[*+?{]", plain.replace("(?", "(")))
+    return repeats <= MAX_REPEATS and not re.search(r"\)[*+{]", plain) and len(text) <= 400
 
 
 def _is_rank(value: Any) -> bool:

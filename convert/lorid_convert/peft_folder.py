@@ -1,7 +1,7 @@
 """Reads a PEFT adapter folder: its config and the A and B tensors of each module.
 
-Knows PEFT's names and shapes, not the base's and not GGUF's. Weights in pickles
-(adapter_model.bin) are not read: unpickling runs code.
+Knows PEFT's names and shapes, not the base's and not GGUF's. Weights in a pickle
+(adapter_model.bin) are not read: unpickling runs code. Who has torch gives them as safetensors.
 """
 
 import re
@@ -17,8 +17,10 @@ from lorid_convert.safetensors_file import Entry
 from lorid_local.errors import ModelError
 
 FILE = "adapter_model.safetensors"
+INDEX = "adapter_model.safetensors.index.json"
+PICKLE = "adapter_model.bin"
 _LORA = re.compile(
-    r"base_model\.model\.(?P<module>.+)\."
+    r"base_model\.model\.(?P<module>.{1,200})\."  # patterns are matched against it
     r"(?:lora_(?P<side>[AB])\.weight|lora_embedding_(?P<embedding>[AB]))"
 )
 # PEFT saves the base's own weight with an adapter of embed_tokens or lm_head
@@ -45,38 +47,35 @@ class Pair:
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter folder whose tensors are still on disk.
+    """An adapter folder whose tensors are still on disk, in `files`.
 
     `copies` are weights of the base, by module, that PEFT saved along.
     """
 
-    weights: Path
+    files: tuple[Path, ...]
     config: LoraConfig
     pairs: tuple[Pair, ...]
     copies: dict[str, Entry]
 
     def load(self, pair: Pair) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Read A and B of `pair` as float32."""
-        a = safetensors_file.load(self.weights, pair.a)
-        return a, safetensors_file.load(self.weights, pair.b)
+        return safetensors_file.load(pair.a), safetensors_file.load(pair.b)
 
 
-def read(folder: Path, problems: list[str]) -> Adapter:
+def read(folder: Path, problems: list[str], unpickled: Path | None = None) -> Adapter:
     """Read `folder`'s config and tensor table; what cannot be converted goes to `problems`.
 
-    Raises ModelError if the folder, its config or its weights are missing or damaged.
+    `unpickled` is what the folder's adapter_model.bin holds, as safetensors. Raises ModelError
+    if the folder, its config or its weights are missing or damaged.
     """
     if not folder.is_dir():
         raise ModelError(
             f"{folder}: no such folder", hint="give the folder that PEFT's save_pretrained() wrote"
         )
     config = peft_config.read(folder, problems)
-    weights = folder / FILE
     if config.peft_type != "LORA":
-        return Adapter(weights, config, (), {})
-    if not weights.exists():
-        raise _no_weights(folder)
-    table = safetensors_file.read_table(weights)
+        return Adapter((), config, (), {})
+    files, table = _weights(folder, unpickled)
     copies = {m["module"]: table.pop(name) for name in [*table] if (m := _COPY.fullmatch(name))}
     sides = _sides(table, problems)
     pairs = tuple(_pairs(sides, problems))
@@ -84,12 +83,29 @@ def read(folder: Path, problems: list[str]) -> Adapter:
         _check_rank(pair, config, problems)
     if not sides:
         problems.append(f"{FILE} holds no LoRA tensors")
-    return Adapter(weights, config, pairs, copies)
+    return Adapter(files, config, pairs, copies)
+
+
+def only_pickled(folder: Path) -> bool:
+    """True if torch is needed to read the folder's weights."""
+    return (folder / PICKLE).exists() and not any((folder / f).exists() for f in (FILE, INDEX))
+
+
+def _weights(folder: Path, unpickled: Path | None) -> tuple[tuple[Path, ...], dict[str, Entry]]:
+    """Return the files that the weights lie in and their tensors."""
+    if (folder / FILE).exists():
+        return (folder / FILE,), safetensors_file.read_table(folder / FILE)
+    if (folder / INDEX).exists():
+        table = safetensors_file.read_sharded(folder / INDEX)
+        return tuple(sorted({entry.path for entry in table.values()})), table
+    if unpickled and only_pickled(folder):
+        return (folder / PICKLE,), safetensors_file.read_table(unpickled)
+    raise _no_weights(folder)
 
 
 def _no_weights(folder: Path) -> ModelError:
     hint = "give the folder that PEFT's save_pretrained() wrote"
-    if (folder / "adapter_model.bin").exists():
+    if only_pickled(folder):
         hint = "load the adapter with PEFT and save it again with safe_serialization=True"
     return ModelError(f"{folder}: has no {FILE}", hint=hint)
 

@@ -27,6 +27,7 @@ _TIED = (
     f"apply an adapter; train without embed_tokens and lm_head, or {MERGE}"
 )
 Array = NDArray[np.float32]
+Loaded = tuple[int, Pair, Array, Array]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def place(
     )
 
 
-def load(adapter: Adapter, placed: Placed) -> Iterator[tuple[int, Pair, Array, Array]]:
+def load(adapter: Adapter, placed: Placed) -> Iterator[Loaded]:
     """Yield each pair with its expert, its A and its B, as the base wants them."""
     for expert, pair in placed.pairs.items():
         a, b = adapter.load(pair)
@@ -81,13 +82,19 @@ def load(adapter: Adapter, placed: Placed) -> Iterator[tuple[int, Pair, Array, A
             a = np.ascontiguousarray(a.T)  # llama.cpp looks a token's row up
         if placed.heads is not None:
             b = architectures.permute(b, placed.heads)
-        factor = placed.factors[expert]
-        yield expert, pair, a, b if factor == 1 else b * np.float32(factor)
+        if (factor := placed.factors[expert]) != 1:
+            with np.errstate(over="ignore", invalid="ignore"):  # what is infinite is told of
+                b = b * np.float32(factor)
+        yield expert, pair, a, b
 
 
 def tensors(adapter: Adapter, placed: Placed) -> tuple[Array, Array]:
     """Return A and B as they are written, those of experts stacked."""
-    loaded = load(adapter, placed)
+    return stacked(placed, load(adapter, placed))
+
+
+def stacked(placed: Placed, loaded: Iterator[Loaded]) -> tuple[Array, Array]:
+    """Return what `load` yields as it is written, that of experts stacked."""
     if len(placed.rows[0].shape) == 2:
         _, _, a, b = next(loaded)
         return a, b

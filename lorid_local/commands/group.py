@@ -11,6 +11,8 @@ COMMANDS = {
     "solve": "Solve math word problems.",
     "practice": "Practice problems with computed answers.",
     "convert": "Convert a PEFT LoRA folder to a GGUF LoRA file.",
+    "export-peft": "Turn a GGUF LoRA file back into a PEFT folder.",
+    "bundle": "Make a bundle of a base, three adapters and prompts.",
     "data": "Build training data whose every row is checked, show and check it.",
     "train": "Train one role's LoRA adapter from a recipe.",
     "doctor": "Check that this machine can solve, and what memory it takes.",
@@ -27,7 +29,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"lorid_local.commands.{cmd_name}")
+        module = importlib.import_module(f"lorid_local.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -5,14 +5,13 @@ lengths and the seed, so that a resumed run sees the batches it would have seen.
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lorid_local import prompts
 from lorid_local.engine import Part
+from lorid_local.prompts import Encode
 from lorid_train.data import Example
-
-Encode = Callable[[str, bool], list[int]]
-"""(text, special) -> token ids, without BOS; special tokens are read only if `special`."""
 
 BUCKET = 64  # batches' worth of examples that are sorted by length together
 
@@ -26,8 +25,8 @@ class Encoded:
 
 
 def encode_prompt(parts: Iterable[Part], encode: Encode) -> list[int]:
-    """Return the prompt's ids, each part tokenized by itself, as the engine does."""
-    return [token for part in parts for token in encode(part.text, part.special)]
+    """Return the prompt's ids, as the engine tokenizes it."""
+    return prompts.encode(parts, encode)
 
 
 def encode_example(example: Example, encode: Encode, end_token: int) -> Encoded:

@@ -23,7 +23,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorid_local.errors import TrainError, TrainPaused
-from lorid_train.masking import Encode, Encoded, plan
+from lorid_local.prompts import Encode
+from lorid_train.masking import Encoded, plan
 from lorid_train.merged import merge
 from lorid_train.recipe import Lora, Precision, Run
 
