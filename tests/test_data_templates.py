@@ -146,6 +146,9 @@ REFUSALS = [
      "The old eat twice.", "So <<13*2=26>>26.", "26"),
     ("a result that no later step uses", "Ann pays $13 or $17 for each of 15 pens, whichever is "
      "less.", "One way <<13*15=195>>195, another <<17*15=255>>255, so <<195+15=210>>210.", "210"),
+    ("a number that is left follows from others", "Half of 46 pupils bring 10 cans, two none, "
+     "and the remaining 21 bring 6.", "So <<46/2=23>>23, <<23*10=230>>230, <<21*6=126>>126, "
+     "<<230+126=356>>356.", "356"),
     ("no number can change", "Ann has 1 owl.", "So <<1+1=2>>2.", "2"),
     ("a number could also be a sum in the head", "For her and 3 friends, at $4, for 5 days.",
      "So <<5*4=20>>20 meals, $<<20*4=80>>80.", "80"),

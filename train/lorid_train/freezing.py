@@ -53,6 +53,7 @@ _PARTS = re.compile(
     r"those|which|whom|his|her|their)|final|last)\b",
     re.IGNORECASE,
 )
+_REMAINDER = re.compile(r"\b(?:remaining|others?|rest|all)\s+$", re.IGNORECASE)
 _NEAR = 30  # letters
 _YEAR = re.compile(r"\b(?:in|since|year|by|until|of|from|to|between|and|before|after)\s+$", re.I)
 _EACH = "(?:a|an|per|each|every|in a|of (?:the|a|each)|this|last|out of (?:the|a|each))"
@@ -110,6 +111,11 @@ def most(mention: Mention, question: str) -> int:
     """Return the largest sensible value of a number by the words behind it; 0 for any."""
     behind = question[mention.end : mention.end + 50]
     return next((limit for words, limit in _MOST if words.match(behind)), 0)
+
+
+def remainders(found: Sequence[Mention], question: str) -> frozenset[Fraction]:
+    """Return the numbers that are named as what is left of others: 'the remaining 13 pupils'."""
+    return frozenset(m.value for m in found if _REMAINDER.search(question[: m.start]))
 
 
 def parts(found: Sequence[Mention], question: str) -> frozenset[Fraction]:

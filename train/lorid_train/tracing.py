@@ -72,6 +72,7 @@ def trace(row: Row) -> Template:
     known = _known(row.question, rationale, found, steps)
     operands = _operands(steps, known)
     _check_results(steps)
+    _check_remainders(freezing.remainders(found, row.question), found, steps)
     known, operands = _without_unused(known, operands, [s.result for s in steps])
     if not known.variables:
         raise Refused("no number can change")
@@ -310,6 +311,21 @@ def _check_results(steps: list[Step]) -> None:
     for at, step in enumerate(steps[:-1]):
         if not any(step.result in later.expression.values for later in steps[at + 1 :]):
             raise Refused("a result that no later step uses")
+
+
+def _check_remainders(named: frozenset[Fraction], found: list[Mention], steps: list[Step]) -> None:
+    """Refuse 'the remaining 13' where 13 is what a result and another number leave."""
+    results = {step.result for step in steps}
+    numbers = {m.value for m in found} | results
+    shown = [{*step.expression.values, step.result} for step in steps]
+    for value, one, other in itertools.product(named, numbers, results):
+        trio = {value, one, other}
+        if (
+            len(trio) == 3
+            and value in (one + other, abs(one - other))
+            and not any(trio <= of for of in shown)
+        ):
+            raise Refused("a number that is left follows from others")
 
 
 def _check_uses(
