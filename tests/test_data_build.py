@@ -103,6 +103,7 @@ def test_the_bytes_are_the_same_again_and_in_more_processes(
     build(root, tmp_path / "out", jobs)
     for name in ("ir.jsonl.gz", "kg.jsonl.gz", "dr.jsonl.gz", "heldout.jsonl.gz", "manifest.json"):
         assert (tmp_path / "out" / name).read_bytes() == (made / name).read_bytes(), name
+    assert (made / "ir.jsonl.gz").read_bytes()[4:8] == bytes(4)  # gzip's time
 
 
 def test_another_seed_draws_other_numbers(root: Path, made: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ COMMANDS = {
     "solve": "Solve math word problems.",
     "practice": "Practice problems with computed answers.",
     "convert": "Convert a PEFT LoRA folder to a GGUF LoRA file.",
+    "teach": "Let a teacher model write the rules of worked problems; audit them.",
     "data": "Build training data whose every row is checked, show and check it.",
     "train": "Train one role's LoRA adapter from a recipe.",
     "doctor": "Check that this machine can solve, and what memory it takes.",
