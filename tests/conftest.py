@@ -22,5 +22,22 @@ def _hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect_ex", _refuse)
 
 
+@pytest.fixture
+def loopback(_hermetic: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test reach a server of its own on 127.0.0.1, past any proxy, and nothing else."""
+
+    def connect(self: socket.socket, address: Any) -> None:
+        if address[0] != "127.0.0.1":
+            _refuse(self, address)
+        _CONNECT(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+
+_CONNECT = socket.socket.connect
+
+
 def _refuse(_: socket.socket, address: Any) -> NoReturn:
     raise AssertionError(f"a test tried to connect to {address!r}")

@@ -32,10 +32,10 @@ HALF = Row(
 )
 WEEK = Row(
     3,
-    "Mia saves 30 coins a day. How many coins does she save in 9 weeks?",
-    "A week has 7 days, so she saves 30*7 = <<30*7=210>>210 coins a week.\n"
-    "That is 210*9 = <<210*9=1890>>1890 coins.",
-    "1890",
+    "Mia saves 40 coins a day. How many coins does she save in 9 weeks?",
+    "A week has 7 days, so she saves 40*7 = <<40*7=280>>280 coins a week.\n"
+    "That is 280*9 = <<280*9=2520>>2520 coins.",
+    "2520",
     ("A week has seven days.",),
 )
 ALL = (PENS, SALE, HALF, WEEK)

@@ -137,13 +137,18 @@ REFUSALS = [
     ("the answer is no number", "Ann has 13 and 15.", "So <<13+15=28>>28.", "x"),
     ("algebra", "Ann has 13 and 15.", "Let x be all. So <<13+15=28>>28.", "28"),
     ("an operand is not traceable", "Ann has 13 owls.", "So <<13+19=32>>32.", "32"),
-    ("an operand could be two numbers", "Ann has 13 owls, 26 in all and 13 a day.",
+    ("an operand could be two numbers", "Ann has 13 owls, 26 eggs and 13 a day.",
      "So <<13+13=26>>26, <<26+13=39>>39, <<26-13=13>>13, <<39+26=65>>65.", "65"),
     ("a number of the solution's words is not traceable", "Ann has 13 and 15.",
      "With 77 in mind, <<13+15=28>>28.", "28"),
     ("a number of the question is unreadable", "Ann has 13k and 15.", "So <<13+15=28>>28.", "28"),
-    ("a number that no step uses follows from others", "Of 28 owls 13 are old and 15 young.",
-     "So <<13*2=26>>26.", "26"),
+    ("a number that no step uses follows from others", "Of 28 owls 13 are old and 15 young. "
+     "The old eat twice.", "So <<13*2=26>>26.", "26"),
+    ("a result that no later step uses", "Ann pays $13 or $17 for each of 15 pens, whichever is "
+     "less.", "One way <<13*15=195>>195, another <<17*15=255>>255, so <<195+15=210>>210.", "210"),
+    ("a number that is left follows from others", "Half of 46 pupils bring 10 cans, two none, "
+     "and the remaining 21 bring 6.", "So <<46/2=23>>23, <<23*10=230>>230, <<21*6=126>>126, "
+     "<<230+126=356>>356.", "356"),
     ("no number can change", "Ann has 1 owl.", "So <<1+1=2>>2.", "2"),
     ("a number could also be a sum in the head", "For her and 3 friends, at $4, for 5 days.",
      "So <<5*4=20>>20 meals, $<<20*4=80>>80.", "80"),
@@ -164,6 +169,11 @@ def test_refusals(reason: str, question: str, rationale: str, answer: str) -> No
         ("In 2015 Ann had 14 pens at $1.25 and 3 cars.", "2015"),
         ("In room 12 there are 14 pens at $1.25.", "room 12"),
         ("At 6 p.m. she has 14 pens at $1.25.", "6 p.m."),
+        ("She finds 3 bills, all 20s, and buys 14 pens at $1.25.", "all 20s"),
+        ("She scored 3-point shots and buys 14 pens at $1.25.", "3-point shots"),
+        ("Five different stores sell 14 pens at $1.25.", "Five different stores"),
+        ("She runs 36, 31, 39 and 52 miles on 4 days and buys 14 pens at $1.25.", "on 4 days"),
+        ("In class are 18 boys and 15 girls, all 33 are old. She buys 14 pens at $1.25.", "all 33"),
         ("The two of them buy 14 pens at $1.25.", "The two of them"),
     ],
 )

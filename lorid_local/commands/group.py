@@ -13,6 +13,7 @@ COMMANDS = {
     "convert": "Convert a PEFT LoRA folder to a GGUF LoRA file.",
     "export-peft": "Turn a GGUF LoRA file back into a PEFT folder.",
     "bundle": "Make a bundle of a base, three adapters and prompts.",
+    "teach": "Let a teacher model write the rules of worked problems; audit them.",
     "data": "Build training data whose every row is checked, show and check it.",
     "train": "Train one role's LoRA adapter from a recipe.",
     "doctor": "Check that this machine can solve, and what memory it takes.",

@@ -23,6 +23,11 @@ def marked(rationale: str) -> str:
     return "".join(part if part.startswith("<<") else _SHOWN.sub(_mark, part) for part in parts)
 
 
+def misstated(rationale: str) -> bool:
+    """True if the words of a rationale that was `marked` still show a calculation: a false one."""
+    return any(_SHOWN.search(part) for part in re.split(r"<<[^<>]*>>", rationale))
+
+
 def _filled(match: re.Match[str]) -> str:
     expression, equals, _, result = match.groups()
     step = f"<<{_clean(expression)}={result}>>"

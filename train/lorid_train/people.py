@@ -46,11 +46,15 @@ _HE = (
 _FORMS = {name: form for form, names in (("she", _SHE), ("he", _HE)) for name in names.split()}
 _BOTH = (
     "Jordan Victoria Jean Jackie Kim Sam Terry Andrea Cameron Max Dean Howard Madison Martin Ross "
-    "Clark Stanley Dan George Warren"
+    "Clark Stanley Dan George Warren Jaime"
 )  # of either form, or also a surname or a place
 _UNSAFE = frozenset(_BOTH.split())
 NAMES = {name: form for name, form in _FORMS.items() if name not in _UNSAFE and name[-1] != "s"}
 _BY_FORM = {form: sorted(n for n in NAMES if NAMES[n] == form) for form in ("she", "he")}
+_PRONOUNS = {
+    "she": re.compile(r"\b(?:she|hers?|herself)\b", re.IGNORECASE),
+    "he": re.compile(r"\b(?:he|him|his|himself)\b", re.IGNORECASE),
+}
 _CAPITAL = re.compile(r"\b[A-Z][a-zA-Z]+\b")
 _NAME = re.compile(r"\b(" + "|".join(sorted(NAMES, key=len, reverse=True)) + r")\b(?!-)")
 _COMPOUND = re.compile(
@@ -68,6 +72,9 @@ def renaming(text: str, rng: random.Random) -> dict[str, str]:
     names = list(dict.fromkeys(_NAME.findall(text)))
     if not names or any(not _opens_sentence(match) for match in _COMPOUND.finditer(text)):
         return {}
+    told = {form for form, words in _PRONOUNS.items() if words.search(text)}
+    if len(told) == 1 and not told & {NAMES[name] for name in names}:
+        return {}  # 'Jamie spends her savings': of the other form here
     taken = set(_CAPITAL.findall(text))
     new: dict[str, str] = {}
     for name in names:

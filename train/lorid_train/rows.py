@@ -54,21 +54,29 @@ def read(
 
 
 def _gsm8k(record: dict[str, Any], where: str) -> tuple[str, str, str]:
-    rationale, marker, answer = record["answer"].rpartition(MARKER)
+    rationale, marker, answer = _text(record, "answer", where).rpartition(MARKER)
     if not marker:
         raise TrainError(f"{where}: the answer has no {MARKER!r} line")
-    return record["question"], rationale, answer
+    return _text(record, "question", where), rationale, answer
 
 
 def _authors(record: dict[str, Any], where: str) -> tuple[str, str, str]:
-    return record["question"], record["rationale"], str(record["answer"])
+    question, rationale = (_text(record, key, where) for key in ("question", "rationale"))
+    return question, rationale, str(record["answer"])
 
 
 def _math(record: dict[str, Any], where: str) -> tuple[str, str, str]:
-    answer = boxed(record["solution"])
+    answer = boxed(_text(record, "solution", where))
     if answer is None:
         raise TrainError(f"{where}: the solution has no \\boxed answer")
-    return record["problem"], "", answer
+    return _text(record, "problem", where), "", answer
+
+
+def _text(record: dict[str, Any], key: str, where: str) -> str:
+    value = record[key]
+    if not isinstance(value, str):
+        raise TrainError(f"{where}: {key} must be text, got {value!r}")
+    return value
 
 
 def boxed(solution: str) -> str | None:

@@ -14,7 +14,7 @@ from typing import get_args
 from lorid_local import arithmetic
 from lorid_train import constants, expressions, freezing
 from lorid_train.expressions import Number
-from lorid_train.marking import marked
+from lorid_train.marking import marked, misstated
 from lorid_train.mentions import Mention, mentions, style_of
 from lorid_train.rows import Row
 from lorid_train.template import Derived, Step, Symbol, Template, Variable, derive, value_of
@@ -71,6 +71,8 @@ def trace(row: Row) -> Template:
         raise Refused("a number of the question is unreadable")
     known = _known(row.question, rationale, found, steps)
     operands = _operands(steps, known)
+    _check_results(steps)
+    _check_remainders(freezing.remainders(found, row.question), found, steps)
     known, operands = _without_unused(known, operands, [s.result for s in steps])
     if not known.variables:
         raise Refused("no number can change")
@@ -81,7 +83,7 @@ def trace(row: Row) -> Template:
         for at, (step, of) in enumerate(zip(steps, operands, strict=True))
     ]
     try:
-        prose = traced_prose(rationale, steps, known)
+        prose = None if misstated(rationale) else traced_prose(rationale, steps, known)
     except Ambiguous:
         prose = None
     except LookupError:
@@ -142,7 +144,7 @@ def _known(question: str, rationale: str, found: list[Mention], steps: list[Step
              if m.kind not in ("digits", "word")]  # fmt: skip
     implied = constants.implied(question)
     atoms = {a for m in [*found, *words] for a in m.atoms}
-    stay = atoms | implied | freezing.counted(question)
+    stay = atoms | implied | freezing.counted(question) | freezing.parts(found, question)
     stay |= {m.value for m in found if freezing.frozen(m, question)}
     groups: dict[Fraction, list[Mention]] = {}
     for mention in found:
@@ -299,6 +301,31 @@ def _without_unused(
         for symbols in operands
     ]
     return kept, renamed
+
+
+def _check_results(steps: list[Step]) -> None:
+    """Refuse a result that no later step uses: the solution chose between it and another.
+
+    Which one is the cheaper, or comes first, may differ for other numbers.
+    """
+    for at, step in enumerate(steps[:-1]):
+        if not any(step.result in later.expression.values for later in steps[at + 1 :]):
+            raise Refused("a result that no later step uses")
+
+
+def _check_remainders(named: frozenset[Fraction], found: list[Mention], steps: list[Step]) -> None:
+    """Refuse 'the remaining 13' where 13 is what a result and another number leave."""
+    results = {step.result for step in steps}
+    numbers = {m.value for m in found} | results
+    shown = [{*step.expression.values, step.result} for step in steps]
+    for value, one, other in itertools.product(named, numbers, results):
+        trio = {value, one, other}
+        if (
+            len(trio) == 3
+            and value in (one + other, abs(one - other))
+            and not any(trio <= of for of in shown)
+        ):
+            raise Refused("a number that is left follows from others")
 
 
 def _check_uses(
