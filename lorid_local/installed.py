@@ -95,7 +95,8 @@ def native() -> Iterator[Check]:
 def origin(found: "Build") -> Check:
     """Say which llama.cpp it is, and whose binding was installed with it."""
     shown = f"llama.cpp {found.version} in {found.folder}"
-    owners = sorted(set(metadata.packages_distributions().get("llama_cpp", [])))
+    named = metadata.packages_distributions().get("llama_cpp", [])
+    owners = sorted({name.lower().replace("_", "-") for name in named})
     if len(owners) > 1:
         return Check("llama.cpp build", "note",
                      f"{shown}: {' and '.join(owners)} overwrite each other's files",
