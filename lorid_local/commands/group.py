@@ -18,6 +18,8 @@ COMMANDS = {
     "train": "Train one role's LoRA adapter from a recipe.",
     "doctor": "Check that this machine can solve, and what memory it takes.",
     "bench": "Measure how fast this machine solves.",
+    "paths": "Show where lorid's files are.",
+    "completion": "Print a script for shell completion.",
 }
 
 

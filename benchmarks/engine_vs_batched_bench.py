@@ -1,0 +1,94 @@
+"""The engine's tokens a second against llama.cpp's own llama-batched-bench: the limit there is.
+
+    python -m benchmarks.engine_vs_batched_bench --peers peers --pairs 5 --out runs/engine.json
+
+Samples of one prompt, read before; decoding alone is timed, on both sides. llama-batched-bench
+draws no samples (its tokens are random) and takes no adapter; of its ways to hold the cache, with
+the prompt shared and apart, the faster one counts, width by width. The engine draws each token
+from the model's logits and hands out text, first without an adapter and then with the bundle's.
+"""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.pairs import Figure, environment, program, ratios, report, use_libraries
+from lorid_local import bundle as bundles
+from lorid_local.cores import usable_cores
+from lorid_local.engine import Role, never
+from lorid_local.solving import Flags, base_file
+
+REACH_PLAIN, REACH_ADAPTED = 0.92, 0.80
+ADAPTED_FROM = 8  # the width from which the figure with an adapter is one to reach
+REST = 0.5  # seconds: threads of the side before spin on for a while
+CACHES = ("--kv-unified", "--no-kv-unified")
+Speeds = dict[int, float]
+
+
+def batched_bench(command: list[str], widths: list[int]) -> Speeds:
+    """Return the tokens a second of each width, of the faster cache."""
+    best: Speeds = dict.fromkeys(widths, 0.0)
+    for cache in CACHES:
+        ran = subprocess.run([*command, cache], capture_output=True, text=True, check=True,
+                             env=environment())  # fmt: skip
+        lines = (ran.stdout + ran.stderr).splitlines()
+        for line in (json.loads(line) for line in lines if line.startswith('{"n_kv_max"')):
+            best[line["pl"]] = max(best[line["pl"]], line["speed_tg"])
+    if not all(best.values()):
+        raise click.ClickException(f"{command[0]} measured no speed for one of {widths}")
+    return best
+
+
+@click.command()
+@click.option("--peers", type=click.Path(path_type=Path), required=True)
+@click.option("--pairs", default=5, show_default=True)
+@click.option("--widths", default="1,4,8,16", show_default=True)
+@click.option("--prompt", default=64, show_default=True, help="Its tokens, in llama-batched-bench.")
+@click.option("--tokens", default=128, show_default=True, help="Of each sample.")
+@click.option("--threads", type=int, default=usable_cores, show_default="usable cores")
+@click.option("--bundle", default=bundles.DEFAULT, show_default=True)
+@click.option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]))
+@click.option("--out", type=click.Path(path_type=Path))
+def main(peers: Path, pairs: int, widths: str, prompt: int, tokens: int, threads: int,
+         bundle: str, base_type: Any, out: Path | None) -> None:  # fmt: skip
+    """Measure in turn and print the ratios, engine / llama-batched-bench."""
+    use_libraries(peers)
+    from lorid_local.bench import Meter
+    from lorid_local.llama import LlamaEngine, Options
+
+    chosen = bundles.find(bundle)
+    base = base_file(chosen, Flags(base_type=base_type))
+    wanted = [int(width) for width in widths.split(",")]
+    room = prompt * max(wanted) + tokens * max(wanted)
+    command = [program(peers, "llama-batched-bench"), "-m", str(base), "-c", str(room), "-pps",
+               "-npp", str(prompt), "-ntg", str(tokens), "-npl", widths, "-t", str(threads),
+               "-tb", str(threads), "--output-format", "jsonl"]  # fmt: skip
+    # roles without an adapter of theirs run the bare base
+    adapters = chosen.only(Role.IR).adapters()
+    sides: dict[str, list[Speeds]] = {"peer": [], "plain": [], "adapter": []}
+    with LlamaEngine(base, adapters, Options(threads=threads)) as engine:
+        meter = Meter(engine, tokens, never)
+        roles = {"plain": Role.KG, "adapter": Role.IR}
+        for role in roles.values():
+            meter.decode(role, max(wanted), 0)
+        for pair in range(pairs):
+            sides["peer"].append(batched_bench(command, wanted))
+            for name, role in roles.items():
+                time.sleep(REST)
+                sides[name].append({w: meter.decode(role, w, pair) for w in wanted})
+            print(f"pair {pair + 1} of {pairs}: {sides['peer'][-1]}", flush=True)
+    figures = []
+    for name, reach in (("plain", REACH_PLAIN), ("adapter", REACH_ADAPTED)):
+        for width in wanted:
+            found = ratios((s[width] for s in sides[name]), (s[width] for s in sides["peer"]))
+            aim = reach if name == "plain" or width >= ADAPTED_FROM else None
+            figures.append(Figure(f"{name}, width {width}", found, aim))
+    report(out, figures, sides, base=base.name, threads=threads, tokens=tokens, prompt=prompt)
+
+
+if __name__ == "__main__":
+    main()
