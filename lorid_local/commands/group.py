@@ -13,6 +13,7 @@ COMMANDS = {
     "convert": "Convert a PEFT LoRA folder to a GGUF LoRA file.",
     "data": "Build training data whose every row is checked, show and check it.",
     "train": "Train one role's LoRA adapter from a recipe.",
+    "eval": "Measure a bundle: methods compared, calibration, a report.",
     "doctor": "Check that this machine can solve, and what memory it takes.",
     "bench": "Measure how fast this machine solves.",
 }

@@ -5,14 +5,14 @@ A call that was cut off is drawn again whole, so that its batch is the same; wha
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from lorid_local import prompts
 from lorid_local.engine import Cancelled, Completion, Engine, Request, Role, never
 from lorid_local.errors import ContextOverflow
 from lorid_local.evaluate.cases import Case
 from lorid_local.evaluate.methods import Needs
-from lorid_local.evaluate.store import Key, Writer
+from lorid_local.evaluate.store import Contents, Key, Writer
 from lorid_local.loop import RoleTable, request
 
 AT_ONCE = 32  # samples of a call, about: the engine's batch stays full, and little is lost
@@ -31,26 +31,38 @@ def draw(
     on_group: OnGroup = lambda group: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Draw the samples of `needs` that are missing; `on_group` is told of complete problems.
+    """Draw the samples of `needs` that are missing; `on_group` is told of each group that is
+    complete now and was not before.
 
     Each sample is noted as soon as it is complete. Raises what the engine or the writer raises;
     a problem that is too long for the context gets samples that ended as 'failed'.
     """
-    size = group_size(needs)
-    for start in range(0, len(cases), size):
-        group = range(start, min(start + size, len(cases)))
-        for number in group[max(0, len(writer.contents.cases) - start) :]:
+    for group in _groups(len(cases), needs):
+        for number in group[max(0, len(writer.contents.cases) - group.start) :]:
             writer.case(cases[number])
+        call = _Call(engine, cases, roles, writer, seed, cancelled, clock)
+        lacked = _lacks(group, needs, writer.contents)
         for role in Role:
             if cancelled():
                 return
-            todo = _todo(group, role, needs, writer)
-            if todo:
-                call = _Call(engine, cases, roles, writer, seed, cancelled, clock)
+            if todo := _todo(group, role, needs, writer.contents):
                 call.draw(todo)
-        if cancelled():
-            return
-        on_group(group)
+        if lacked and not cancelled():
+            on_group(group)
+
+
+def pending(count: int, needs: Needs, contents: Contents) -> int:
+    """Return how many of `count` problems are in groups that lack something."""
+    return sum(len(g) for g in _groups(count, needs) if _lacks(g, needs, contents))
+
+
+def _groups(count: int, needs: Needs) -> Iterator[range]:
+    size = group_size(needs)
+    return (range(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def _lacks(group: range, needs: Needs, contents: Contents) -> bool:
+    return any(_todo(group, role, needs, contents) for role in Role)
 
 
 def group_size(needs: Needs) -> int:
@@ -58,20 +70,20 @@ def group_size(needs: Needs) -> int:
     return 2 * max(1, -(-AT_ONCE // (2 * max(needs.ir, needs.kg, needs.dr, 1))))
 
 
-def _todo(group: range, role: Role, needs: Needs, writer: Writer) -> list[Key]:
+def _todo(group: range, role: Role, needs: Needs, contents: Contents) -> list[Key]:
     """Return what a call of one role has to draw: all of it, if a call was cut off in the midst.
 
     What all problems of the group lack alike (no samples yet, or more rounds are asked for) was
     not cut off, and is drawn alone.
     """
-    keys = [key for number in group for key in _keys(number, role, needs, writer)]
-    lacking = [key for key in keys if key not in writer.contents.samples]
+    keys = [key for number in group for key in _keys(number, role, needs)]
+    lacking = [key for key in keys if key not in contents.samples]
     lacks = {number: {k[1:] for k in lacking if k.case == number} for number in group}
     alike = all(of == lacks[group[0]] for of in lacks.values())
     return lacking if alike or not lacking else keys
 
 
-def _keys(number: int, role: Role, needs: Needs, writer: Writer) -> list[Key]:
+def _keys(number: int, role: Role, needs: Needs) -> list[Key]:
     rounds: int = getattr(needs, role.value)
     keys = [Key(number, role, r) for r in range(1, rounds + 1)]
     if role is Role.DR:
