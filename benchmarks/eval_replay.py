@@ -1,4 +1,4 @@
-"""How long `lorid eval` takes to replay every method on stored samples, and how large its report is.
+"""How long `lorid eval` takes to replay all methods on stored samples; how large its report is.
 
     python benchmarks/eval_replay.py --problems 500 --rounds 20
 
@@ -22,6 +22,8 @@ from lorid_local.evaluate.cases import Case
 
 NAMES = ("Ann", "Bilal", "Chen", "Dora", "Emeka", "Fatima", "Goran", "Hana")
 THINGS = ("eggs", "pencils", "stamps", "tickets", "apples", "marbles", "bricks", "shells")
+WORDS = ("day", "week", "box", "group")
+SIGNS = ("times", "plus", "less", "divided by")
 VERBS = ("buys", "sells", "finds", "packs", "counts", "paints", "moves", "keeps")
 
 
@@ -29,17 +31,17 @@ def sentence(rng: random.Random) -> str:
     """Return a sentence such as chains have, with its calculation marked."""
     a, b = rng.randint(2, 900), rng.randint(2, 90)
     name, verb, thing = rng.choice(NAMES), rng.choice(VERBS), rng.choice(THINGS)
-    return f"{name} {verb} {a}*{b} = <<{a}*{b}={a * b}>>{a * b} {thing} in {rng.randint(2, 30)} days."
+    return (
+        f"{name} {verb} {a}*{b} = <<{a}*{b}={a * b}>>{a * b} {thing} in {rng.randint(2, 30)} days."
+    )
 
 
 def text(role: Role, right: int, rng: random.Random) -> str:
     """Return a text of one role; its answer is `right` in a third of all cases."""
     if role is Role.KG:
+        picks = [[rng.choice(words) for words in (THINGS, WORDS, NAMES, SIGNS)] for _ in range(3)]
         return "\n".join(
-            f"- The {rng.choice(THINGS)} of a {rng.choice(('day', 'week', 'box', 'group'))} are the "
-            f"{rng.choice(THINGS)} of {rng.choice(NAMES)} {rng.choice(('times', 'plus', 'less'))} "
-            f"the {rng.choice(THINGS)} that are left."
-            for _ in range(3)
+            f"- The {a} of a {b} are those of {c}, {d} the rest." for a, b, c, d in picks
         )
     said = right if rng.random() < 1 / 3 else rng.randint(1, 200)
     lines = [sentence(rng) for _ in range(4)]
