@@ -19,6 +19,7 @@ from lorid_local.trace import Sample
 
 Figures = dict[str, Any]
 MOST_TOPICS = 12  # topics shown; the others are few problems each
+SIZES = ("below 10", "10 to 99", "100 to 999", "1000 and more")
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _REASONS = ("its arithmetic fails", "no marked answer", "was cut off", "its marked answers differ",
             "llama.cpp failed", "the marked answer is empty")  # fmt: skip
@@ -97,7 +98,7 @@ def kinds(problems: Sequence[Sampled]) -> list[Figures]:
         for sampled in problems:
             if kind := of(sampled.case):
                 groups.setdefault(kind, []).append(sampled)
-        order = sorted(groups)
+        order = sorted(groups, key=lambda kind: (SIZES.index(kind) if kind in SIZES else -1, kind))
         if name == "topic":
             order = sorted(order, key=lambda k: -len(groups[k]))[:MOST_TOPICS]
         if len(groups) > 1:
@@ -136,10 +137,7 @@ def _size(case: Case) -> str:
     if not numbers:
         return ""
     largest = max(numbers)
-    for limit, name in ((10, "a: below 10"), (100, "b: 10 to 99"), (1000, "c: 100 to 999")):
-        if largest < limit:
-            return name
-    return "d: 1000 and more"
+    return SIZES[sum(largest >= limit for limit in (10, 100, 1000))]
 
 
 KINDS: dict[str, Callable[[Case], str]] = {

@@ -13,16 +13,19 @@ from lorid_local.engine import Role
 from lorid_local.evaluate.methods import lorid
 from lorid_local.evaluate.sampled import Sampled
 from lorid_local.judging import Protocol
+from lorid_local.loop import MAX_ROUNDS
 from lorid_local.trace import Round, Sample
 
 MOST = 2_300_000  # bytes of the samples, so that the whole file stays under 3 MB
+# what is tried in turn: texts of the first so many rounds, and how that is said
 EVERY, FEW, SETTLED = "every round", "the first 4 rounds and the settling one", "the settling round"
+STEPS = ((MAX_ROUNDS, EVERY), (4, FEW), (0, SETTLED))
 
 
 def packed(problems: Sequence[Sampled], protocol: Protocol, t: int) -> tuple[str, str]:
     """Return the samples in base64, and of which rounds they hold the texts."""
     data, which = "", ""
-    for first, which in ((t, EVERY), (4, FEW), (0, SETTLED)):  # noqa: B007 - the last one is told
+    for first, which in STEPS:  # noqa: B007 - the last one is told
         records = [record(p, protocol, t, first) for p in problems]
         text = json.dumps(records, ensure_ascii=False, separators=(",", ":"))
         data = base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")

@@ -76,7 +76,7 @@ def reliability(figures: Figures) -> str:
         points = [
             Point(c["share"], c["right"] / c["n"], *wilson(c["right"], c["n"])) for c in cells
         ]
-        plot.dots(name, points, [f"{c['case']} ({c['n']})" for c in cells])
+        plot.dots(name, points)
     return plot.drawn
 
 

@@ -5,7 +5,7 @@ from html import escape
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 44
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 36, 44
 
 
 class Point(NamedTuple):
@@ -93,7 +93,7 @@ class Plot:
             if labels:
                 side = 'x="-7" text-anchor="end"' if x > WIDTH - 150 else 'x="7"'
                 self.parts.append(
-                    f'<g transform="translate({x} {y})"><text {side} y="-6">'
+                    f'<g transform="translate({x} {y})"><text {side} y="{-6 + 20 * (i % 2)}">'
                     f"{escape(labels[i])}</text></g>"
                 )
 
@@ -156,8 +156,8 @@ class Plot:
         if len(self.names) < 2:
             return ""
         rows = (
-            f'<rect class="bar s{i}" x="{LEFT + 8}" y="{TOP + 18 * i}" width="12" height="12"/>'
-            f'<text x="{LEFT + 26}" y="{TOP + 18 * i + 10}">{escape(name)}</text>'
+            f'<rect class="bar s{i}" x="{LEFT + 170 * i}" y="8" width="12" height="12"/>'
+            f'<text x="{LEFT + 170 * i + 18}" y="18">{escape(name)}</text>'
             for i, name in enumerate(self.names)
         )
         return f"<g>{''.join(rows)}</g>"
@@ -165,7 +165,7 @@ class Plot:
 
 def pairs(title: str, rows: Sequence[tuple[str, Point, Point]], names: tuple[str, str]) -> str:
     """Return two values a row, one below the other, with their intervals, from left to right."""
-    label, row_height = 190, 30
+    label, row_height = 240, 30
     height = 40 + row_height * len(rows) + 30
     high = percent_axis("", max((p.high for _, *both in rows for p in both), default=0.1))
 
@@ -185,7 +185,7 @@ def pairs(title: str, rows: Sequence[tuple[str, Point, Point]], names: tuple[str
     for i, (name, *both) in enumerate(rows):
         y = 40 + row_height * i + row_height / 2
         parts.append(
-            f'<text x="{label - 10}" y="{y + 4}" text-anchor="end">{escape(name[:30])}</text>'
+            f'<text x="{label - 10}" y="{y + 4}" text-anchor="end">{escape(name[:40])}</text>'
         )
         for series, p in enumerate(both):
             at = y - 5 + 10 * series
