@@ -22,7 +22,7 @@ COUNT, T = 60, 4
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Replayed]:
     path = tmp_path_factory.mktemp("run") / "a.jsonl"
-    draw(path, HashedEngine(), COUNT, Needs(T + 1, T, T, ("teacher", "none", "other")))
+    draw(path, HashedEngine(), COUNT, Needs(6, T, T, ("teacher", "none", "other")))
     contents = store.read(path)
     replayed = findings.replay(sampled.gather(contents), methods.parse(methods.DEFAULT, T))
     return findings.figures(

@@ -25,7 +25,7 @@ REMOVE = "give another file with -o/--output, or remove this one"
 def figures(path: Path) -> dict[str, Any]:
     """Everything that is reported of a file but the seconds."""
     contents = store.read(path)
-    chosen = methods.parse([*methods.DEFAULT[:-4], "dr+teacher", "dr+none", "dr+other"], 3)
+    chosen = methods.parse([*methods.SETTLED, "dr+teacher", "dr+none", "dr+other"], 3)
     replayed = findings.replay(sampled.gather(contents), chosen)
     found = findings.figures(contents, replayed, wanted=9, rounds=3, protocol="same-round")
     for row in found["methods"]:
@@ -260,10 +260,28 @@ def test_traces_of_solve_are_read_as_samples(tmp_path: Path) -> None:
     stored = samples(tmp_path / "a.jsonl")
     assert contents.samples
     assert all(t.completion.text == stored[k].text.strip() for k, t in contents.samples.items())
-    chosen = methods.parse(["lorid", "ir"], 3)
+    chosen = methods.parse(methods.SETTLED, 3)
+    assert contents.stops == ("same-round", 3)
     both = [findings.replay(sampled.gather(c), chosen).outcomes
             for c in (contents, store.read(tmp_path / "a.jsonl"))]  # fmt: skip
     assert both[0] == both[1]  # what agreed early is played although rounds are missing
+
+
+def trace(question: str, **more: Any) -> str:
+    record = {"question": question, "status": "agreed", "protocol": "same-round", "max_rounds": 3,
+              "rounds": []}  # fmt: skip
+    return json.dumps(record | more) + "\n"
+
+
+def test_traces_of_several_runs_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "solved.jsonl"
+    path.write_text(trace(cases(2)[0].question) + trace(cases(2)[1].question, max_rounds=8))
+    with pytest.raises(InputError) as raised:
+        store.from_traces(path, cases(2))
+    assert raised.value.message == (
+        f"{path}: of several runs: same-round, t = 3 and same-round, t = 8"
+    )
+    assert raised.value.hint == "give the results of one run"
 
 
 def test_traces_of_other_problems_are_refused(tmp_path: Path) -> None:

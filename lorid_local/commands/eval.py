@@ -28,6 +28,8 @@ FILE = click.Path(path_type=Path)
 @option("-r", "--rounds", type=int, help="Rounds to draw [default: the bundle's].")
 @option("--bundle", help="A bundle's name or folder.")
 @option("-m", "--model", type=FILE, help="Another base, a .gguf file.")
+@option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]),
+        help="Number type of the base [default: the bundle's].")  # fmt: skip
 @option("--no-adapters", is_flag=True, help="Prompt the base alone.")
 @option("--no-calculator", is_flag=True, help="Let the model do its arithmetic itself.")
 @option("-s", "--seed", type=int, default=0, show_default=True, help="Seed of all samples.")

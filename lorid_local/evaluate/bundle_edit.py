@@ -17,7 +17,6 @@ from lorid_local.errors import OutputError
 from lorid_local.judging import Protocol
 from lorid_local.settings import from_table
 
-_MEASURED = "measured"
 CHOSEN, CONFIRMED = "chosen on this half", "confirmed on this half"
 
 
@@ -91,10 +90,10 @@ def _span(text: str, head: str) -> tuple[int, int] | None:
 def _with_table(text: str, name: str, table: str) -> str:
     if span := _span(text, f"[{name}]"):
         return text[: span[0]] + table + text[span[1] :]
-    at = text.find(f"[[{_MEASURED}]]")
-    if at < 0:
+    measured = re.search(r"(?:^[ \t]*#.*\n)*^\[\[measured\]\]", text, re.M)
+    if not measured:
         return text.rstrip("\n") + "\n\n" + table
-    return text[:at] + table + "\n" + text[at:]
+    return text[: measured.start()] + table + "\n" + text[measured.start() :]
 
 
 def save(path: Path, text: str, changed: Sequence[str]) -> None:

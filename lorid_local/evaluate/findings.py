@@ -47,6 +47,8 @@ def figures(
     problems = replayed.problems
     rates = seconds_a_token(contents)
     drawn = min((len(p.whole) for p in problems), default=0)
+    if contents.stops and contents.stops.protocol == "same-round":
+        drawn = contents.stops.rounds  # what agreed before has no more to say
     t = min(rounds, drawn)
     return {
         "schema": SCHEMA,

@@ -25,8 +25,9 @@ KINDS = (
     "ir", "dr", *(f"dr+{by}" for by in RULES), "majority@5", "self-consistency@5", "adaptive",
     "first-to-3", "ir-first-to-3", "lorid", "pooled", "reference",
 )  # fmt: skip
-DEFAULT = ("lorid", "lorid@1", "pooled", "ir", "dr", "majority@5", "first-to-3", "adaptive",
-           "reference")  # fmt: skip
+SETTLED = ("lorid", "lorid@1", "pooled", "ir", "dr")  # where drawing ended at agreement
+DEFAULT = ("lorid", "lorid@1", "pooled", "ir", "dr", "majority@5", "self-consistency@5",
+           "first-to-3", "adaptive", "reference")  # fmt: skip
 PROTOCOLS: dict[str, Protocol] = {"lorid": "same-round", "pooled": "pooled"}
 _NAME = re.compile(
     r"(?P<kind>ir|dr|dr\+(?:teacher|none|other)|majority|self-consistency|adaptive|lorid|pooled"
@@ -79,10 +80,10 @@ class Method:
     _replay: Callable[[Sampled], Played]
 
     def playable(self, sampled: Sampled) -> bool:
-        """True if the problem's samples suffice, be it that the systems agreed before t."""
+        """True if the problem's samples suffice."""
         protocol = PROTOCOLS.get(self.kind)
-        settled = protocol and sampled.agreement(protocol, self.t)
-        return bool(settled) or self.needs.met_by(sampled)
+        settled = protocol is not None and sampled.settled(protocol, self.t)
+        return settled or self.needs.met_by(sampled)
 
     def play(self, sampled: Sampled) -> Played:
         """Return what it makes of a problem; the samples must suffice."""

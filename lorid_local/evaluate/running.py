@@ -84,7 +84,8 @@ def run(asked: Asked) -> int:
     check(asked)
     chosen = bundles.find(asked.calibrate or asked.solve.bundle or bundles.DEFAULT)
     setup = solving.settle(chosen.contents, asked.solve)
-    names = asked.methods.split(",") if asked.methods else methods.DEFAULT
+    default = methods.SETTLED if asked.solved else methods.DEFAULT
+    names = asked.methods.split(",") if asked.methods else default
     this = _Run(chosen, setup, methods.parse([n.strip() for n in names], setup.loop.rounds))
     samples = Path(asked.data)
     if store.is_samples(samples):
@@ -183,6 +184,8 @@ def draw(
 def _show(asked: Asked, this: _Run, contents: Contents, wanted: int) -> None:
     """Replay, print, and write the report and the bundle that were asked for."""
     problems = sampled.gather(contents)
+    if contents.stops:
+        _check_settled(problems, this.methods, contents.stops)
     replayed = findings.replay(problems, this.methods)
     if not replayed.problems:
         raise InputError(
@@ -204,6 +207,20 @@ def _show(asked: Asked, this: _Run, contents: Contents, wanted: int) -> None:
         own = settings_of(this.chosen, this.setup, replace(asked.solve, model=None))
         print(writing.calibrate(this.chosen, own, contents, found, problems, policy=asked.policy),
               file=sys.stderr)  # fmt: skip
+
+
+def _check_settled(
+    problems: Sequence[sampled.Sampled], wanted: Sequence[Method], stops: store.Stops
+) -> None:
+    """Raise InputError for a method that only the problems without agreement have samples for."""
+    for method in wanted:
+        if not all(method.playable(p) for p in problems):
+            raise InputError(
+                f"{method.name} needs samples that lorid solve did not draw: it stopped at "
+                f"agreement ({stops.protocol}) or after {stops.rounds} rounds",
+                hint=f"--methods ir,dr,{stops.protocol.replace('same-round', 'lorid')}"
+                f"@{stops.rounds}, or let lorid eval draw the samples",
+            )
 
 
 def _too_few(problems: Sequence[sampled.Sampled], wanted: Sequence[Method]) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property
 from lorid_local.answers import Answer, Unparsed, find, same
 from lorid_local.engine import Role
 from lorid_local.evaluate.cases import Case
-from lorid_local.evaluate.store import Contents, Key
+from lorid_local.evaluate.store import Contents, Key, Stops
 from lorid_local.judging import Protocol, joined, judge, sample
 from lorid_local.trace import Round, Sample
 
@@ -25,6 +25,7 @@ class Sampled:
     case: Case
     rounds: tuple[Round, ...]
     extra: Mapping[str, Sample]
+    stops: Stops | None = None
 
     def of(self, role: Role) -> list[Sample]:
         """Return a role's samples in the order of the rounds, up to the first that is missing."""
@@ -45,6 +46,16 @@ class Sampled:
         """Return the round in which the systems agree, up to `t`, and the answer."""
         found = self._same_round if protocol == "same-round" else self._pooled
         return found if found and found[0] <= t else None
+
+    def settled(self, protocol: Protocol, t: int) -> bool:
+        """True if no more was drawn because the systems agreed, by this protocol too, up to t.
+
+        Who agrees in a round agrees in the pools as well, but not the other way about.
+        """
+        if not self.stops or self.stops.rounds < t:
+            return False
+        implied = self.stops.protocol in ("same-round", protocol)
+        return implied and self.agreement(protocol, t) is not None
 
     @cached_property
     def _same_round(self) -> Agreement | None:
@@ -94,4 +105,4 @@ def one(contents: Contents, number: int) -> Sampled:
         for by in RULES
         if (taken := contents.samples.get(Key(number, Role.DR, 1, by)))
     }
-    return Sampled(contents.cases[number], tuple(rounds), extra)
+    return Sampled(contents.cases[number], tuple(rounds), extra, contents.stops)

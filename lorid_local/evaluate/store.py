@@ -15,6 +15,7 @@ from lorid_local import solve_file
 from lorid_local.engine import Completion, Role
 from lorid_local.errors import InputError
 from lorid_local.evaluate.cases import Case, from_dict
+from lorid_local.judging import Protocol
 
 SCHEMA = "lorid-samples/1"
 OTHER_FILE = "give another file with -o/--output, or remove this one"
@@ -29,6 +30,13 @@ class Key(NamedTuple):
     by: str = ""
 
 
+class Stops(NamedTuple):
+    """Drawing ended where the systems agreed by this protocol, or after so many rounds."""
+
+    protocol: Protocol
+    rounds: int
+
+
 @dataclass(frozen=True)
 class Taken:
     """A sample as it came. `seconds` are those since the one before it in the same call."""
@@ -39,12 +47,16 @@ class Taken:
 
 @dataclass
 class Contents:
-    """What a file of samples holds. `settings` are by name; `cases` are in the data's order."""
+    """What a file of samples holds. `settings` are by name; `cases` are in the data's order.
+
+    `stops` says that a problem has no samples behind its agreement, else that many rounds.
+    """
 
     data: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     cases: list[Case] = field(default_factory=list)
     samples: dict[Key, Taken] = field(default_factory=dict)
+    stops: Stops | None = None
 
 
 def read(path: Path) -> Contents:
@@ -157,10 +169,12 @@ def writer(
 def from_traces(path: Path, cases: Sequence[Case]) -> Contents:
     """Return what `lorid solve --file -o` wrote (schema lorid-trace/1) as samples of `cases`.
 
-    Such samples end where the systems agreed. Raises InputError if a problem is not of `cases`.
+    Such samples end where the systems agreed. Raises InputError if a problem is not of `cases`,
+    or the protocol or t differs from line to line.
     """
     numbers = {case.question: number for number, case in enumerate(cases)}
     found: dict[int, dict[str, Any]] = {}
+    stops: set[Stops] = set()
     for line, record in enumerate(map(json.loads, solve_file.whole_lines(path)), 1):
         number = numbers.get(record.get("question"))
         if number is None:
@@ -170,7 +184,15 @@ def from_traces(path: Path, cases: Sequence[Case]) -> Contents:
             )
         if record.get("status") in ("agreed", "no-agreement"):
             found[number] = record
-    contents = Contents(data=str(path), cases=[cases[n] for n in sorted(found)])
+            stops.add(Stops(record["protocol"], record["max_rounds"]))
+    if len(stops) > 1:
+        said = [f"{s.protocol}, t = {s.rounds}" for s in sorted(stops)]
+        raise InputError(
+            f"{path}: of several runs: {' and '.join(said)}",
+            hint="give the results of one run",
+        )
+    contents = Contents(data=path.name, cases=[cases[n] for n in sorted(found)])
+    contents.stops = next(iter(stops), None)
     for at, number in enumerate(sorted(found)):
         for drawn in found[number]["rounds"]:
             for role in (r for r in Role if r.value in drawn):
