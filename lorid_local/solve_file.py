@@ -42,17 +42,8 @@ def stored(path: Path, todo: Sequence[Problem], settings: Record) -> list[Record
     They must be of the first problems of `todo` and of the same `settings` (keys of a result).
     Raises InputError if they are not, OutputError if the file cannot be mended.
     """
-    if not path.exists() or not path.is_file():
-        return []
-    try:
-        data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):  # killed in the middle of a line
-            with open(path, "r+b") as file:
-                file.truncate(len(whole))
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    records = [_record(path, n, line) for n, line in enumerate(whole.splitlines(), 1)]
+    lines = whole_lines(path)
+    records = [_record(path, n, line) for n, line in enumerate(lines, 1)]
     for number, record in enumerate(records, 1):
         expected = {**settings, "question": None if number > len(todo) else _text(todo[number - 1])}
         for key, value in expected.items():
@@ -64,16 +55,33 @@ def stored(path: Path, todo: Sequence[Problem], settings: Record) -> list[Record
     # what was interrupted is done again, and all behind it
     ended = next((i for i, r in enumerate(records) if r.get("status") == "interrupted"), None)
     if ended is not None:
-        _keep(path, whole, ended)
+        _keep(path, lines[:ended])
         records = records[:ended]
     return records
 
 
-def _keep(path: Path, whole: bytes, lines: int) -> None:
-    kept = b"".join(line + b"\n" for line in whole.splitlines()[:lines])
+def whole_lines(path: Path) -> list[bytes]:
+    """Return the lines of a file of results, none if it is not there.
+
+    A last line that was cut off is removed from the file. Raises OutputError.
+    """
+    if not path.exists() or not path.is_file():
+        return []
+    try:
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):  # killed in the middle of a line
+            with open(path, "r+b") as file:
+                file.truncate(len(whole))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    return whole.splitlines()
+
+
+def _keep(path: Path, lines: Sequence[bytes]) -> None:
     try:
         with open(path, "r+b") as file:
-            file.truncate(len(kept))
+            file.truncate(sum(len(line) + 1 for line in lines))
     except OSError as error:
         raise _unwritable(path, error) from None
 
@@ -128,8 +136,15 @@ def progress(done: int, total: int, *, quiet: bool) -> Iterator[Callable[[str], 
     if quiet:
         yield lambda status: None
     elif sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
-        with _bar(done, total) as advance:
-            yield advance
+        agreed, count = 0, 0
+
+        def show(status: str) -> None:
+            nonlocal agreed, count
+            count, agreed = count + 1, agreed + (status == "agreed")
+            advance(1, f"{agreed} of {count} agreed")
+
+        with bar(done, total) as advance:
+            yield show
     else:
         count = done
 
@@ -142,8 +157,11 @@ def progress(done: int, total: int, *, quiet: bool) -> Iterator[Callable[[str], 
 
 
 @contextmanager
-def _bar(done: int, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar with problems a minute, the time left and how many agreed."""
+def bar(done: int, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Yield what moves a bar on standard error on by some problems, with a note behind their rate.
+
+    The bar shows problems a minute and the time left.
+    """
     import time
 
     from rich.console import Console
@@ -161,15 +179,15 @@ def _bar(done: int, total: int) -> Iterator[Callable[[str], None]]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    started, agreed, count = time.monotonic(), 0, 0
+    started, count = time.monotonic(), 0
     with Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task("", total=total, completed=done, rate="")
 
-        def advance(status: str) -> None:
-            nonlocal agreed, count
-            count, agreed = count + 1, agreed + (status == "agreed")
+        def advance(problems: int, note: str) -> None:
+            nonlocal count
+            count += problems
             minutes = (time.monotonic() - started) / 60
-            rate = f"{count / minutes:.1f} problems/min, {agreed} of {count} agreed"
-            shown.update(task, advance=1, rate=rate)
+            rate = f"{count / minutes:.1f} problems/min, {note}"
+            shown.update(task, advance=problems, rate=rate)
 
         yield advance

@@ -139,10 +139,15 @@ def _one(flags: Flags) -> list[problems.Problem]:
     return [problems.Problem(text)]
 
 
+def base_type(contents: bundles.BundleFile, flags: Flags) -> BaseType:
+    """Return the representation of the base that the flags or the bundle ask for."""
+    return flags.base_type or ("as-shipped" if flags.model else contents.base_type)
+
+
 def base_file(chosen: bundles.Bundle, flags: Flags) -> Path:
     """Return the base's file, in the representation that the flags or the bundle ask for."""
     contents = chosen.contents
-    kind = flags.base_type or ("as-shipped" if flags.model else contents.base_type)
+    kind = base_type(contents, flags)
     path, sha256 = (flags.model, "") if flags.model else (chosen.base(), contents.base.sha256)
     try:
         return derived(path, kind, sha256=sha256, say=_note)

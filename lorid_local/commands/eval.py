@@ -1,0 +1,56 @@
+"""`lorid eval`: measure methods on problems with known answers."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lorid_local.commands.options import option
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command(short_help="Measure a bundle: methods compared, calibration, a report.")
+@click.argument("data")
+@option("-o", "--output", type=FILE, help="Samples file, gone on with [default: in runs/].")
+@option("--methods", help="Names with commas; the others are compared with the first.")
+@option("--count", type=click.IntRange(min=1), help="Problems at most.")
+@option("--skip", type=click.IntRange(min=0), default=0, help="Leave out so many first.")
+@option("--lines", type=FILE, help="File of 0-based line numbers of DATA: only these.")
+@option("--rules-file", "rules", type=FILE, help='Teacher\'s rules, .jsonl {"id", "knowledge"}.')
+@option("--solved", type=FILE, help="Draw nothing: read what lorid solve --file -o wrote.")
+@option("--report", type=FILE, help="Write an HTML report, one file that needs no network.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@option("-q", "--quiet", is_flag=True, help="No progress.")
+@option("--name", help="What to call the data in reports and bundles.")
+@option("--calibrate", metavar="BUNDLE", help="Measure BUNDLE, and write into it how sure it is.")
+@option("--policy", is_flag=True, help="With --calibrate: set the stopping rule found, too.")
+@option("-r", "--rounds", type=int, help="Rounds to draw [default: the bundle's].")
+@option("--bundle", help="A bundle's name or folder.")
+@option("-m", "--model", type=FILE, help="Another base, a .gguf file.")
+@option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]),
+        help="Number type of the base [default: the bundle's].")  # fmt: skip
+@option("--no-adapters", is_flag=True, help="Prompt the base alone.")
+@option("--no-calculator", is_flag=True, help="Let the model do its arithmetic itself.")
+@option("-s", "--seed", type=int, default=0, show_default=True, help="Seed of all samples.")
+@option("--temp", "--temperature", "temperature", type=float, help="Temperature after round 1.")
+@option("--top-p", type=float, help="Nucleus of sampling after round 1.")
+@option("-n", "--n-predict", type=int, help="Longest answer of a role, in tokens.")
+@option("-t", "--threads", type=int, help="Threads [default: the cores this process may use].")
+@click.help_option("-h", "--help")
+def command(**flags: Any) -> int:
+    """Measure on DATA: a .jsonl of problems with answers, practice:, practice:TOPIC, a hub id in
+    the cache, or a samples file of an earlier run (nothing is drawn then).
+
+    \b
+    lorid eval practice: --count 50 --rounds 4
+    lorid eval train.jsonl --lines dev_ids.txt -o dev.jsonl --report dev.html
+    lorid eval dev.jsonl --methods lorid@1,lorid@8,majority@8,ir --json
+
+    Methods: ir, dr, dr+teacher, dr+none, dr+other, majority@k, self-consistency@k, adaptive,
+    first-to-k, ir-first-to-k, lorid, pooled, reference; @t behind those of rounds. Started again
+    it goes on where it stopped; Ctrl-C prints the table so far.
+    """
+    from lorid_local.evaluate.running import asked, run
+
+    return run(asked(flags))

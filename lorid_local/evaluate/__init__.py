@@ -1,0 +1,1 @@
+"""Measures a bundle: samples drawn once, every method replayed on them, a report of it all."""

@@ -1,0 +1,127 @@
+"""Writes measured figures into a bundle.toml and leaves the rest of its text as it is.
+
+What was written is read back before the file is replaced: nothing else may have changed.
+"""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lorid_local.bundle import BundleFile, Measured
+from lorid_local.calibration import Calibration, Counts
+from lorid_local.errors import OutputError
+from lorid_local.judging import Protocol
+from lorid_local.settings import from_table
+
+CHOSEN, CONFIRMED = "chosen on this half", "confirmed on this half"
+
+
+def calibrated(text: str, calibration: Calibration) -> str:
+    """Return the text of a bundle.toml with this [calibration] in the place of any other."""
+    agreed = "".join(
+        f"    {{ first = {b.first}, last = {b.last}, right = {b.right}, n = {b.n} }},\n"
+        for b in calibration.agreed
+    )
+    table = (
+        "[calibration]\n"
+        f"data = {_string(calibration.data)}\n"
+        f"protocol = {_string(calibration.protocol)}\n"
+        f"rounds = {calibration.rounds}\n"
+        f"agreed = [\n{agreed}]\n"
+        f"no_agreement = {_counts(calibration.no_agreement)}\n"
+    )
+    return _with_table(text, "calibration", table)
+
+
+def with_loop(text: str, protocol: Protocol, rounds: int) -> str:
+    """Return the text with these values in [loop]; its other keys stay."""
+    span = _span(text, "[loop]")
+    table = text[slice(*span)] if span else "[loop]\n\n"
+    for key, value in (("rounds", str(rounds)), ("protocol", _string(protocol))):
+        line = re.compile(rf"^({key}[ \t]*=[ \t]*)(?:\d+|\"[^\"\n]*\"|'[^'\n]*')", re.M)
+        if line.search(table):
+            table = line.sub(lambda match, value=value: match[1] + value, table)  # type: ignore[misc]
+        else:
+            table = table.replace("[loop]\n", f"[loop]\n{key} = {value}\n", 1)
+    return text[: span[0]] + table + text[span[1] :] if span else _with_table(text, "loop", table)
+
+
+def with_measured(text: str, measured: Sequence[Measured]) -> str:
+    """Return the text with these [[measured]] at its end, those of an earlier choice left out."""
+    blocks = re.split(r"(?m)^(?=[ \t]*\[)", text)
+    kept = [b for b in blocks if not (b.startswith("[[measured]]") and _of_a_choice(b))]
+    text = "".join(kept).rstrip("\n") + "\n"
+    for row in measured:
+        text += (
+            f"\n[[measured]]\nmethod = {_string(row.method)}\ndata = {_string(row.data)}\n"
+            f"right = {row.right}\nn = {row.n}\n"
+        )
+    return text
+
+
+def _of_a_choice(block: str) -> bool:
+    return any(f"({words})" in block for words in (CHOSEN, CONFIRMED))
+
+
+def _string(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)  # a TOML basic string
+
+
+def _counts(counts: Counts) -> str:
+    return f"{{ right = {counts.right}, n = {counts.n} }}"
+
+
+def _span(text: str, head: str) -> tuple[int, int] | None:
+    """Return where a table begins and ends; blank and comment lines before the next are not its."""
+    start = re.search(rf"^{re.escape(head)}[ \t]*(?:#.*)?\n", text, re.M)
+    if not start:
+        return None
+    # a list inside the table has its lines indented or begins them with a bracket that closes
+    behind = re.compile(r"^\[\[?[A-Za-z_]", re.M).search(text, start.end())
+    end = behind.start() if behind else len(text)
+    body = text[start.start() : end]
+    return start.start(), start.start() + len(re.sub(r"(?:[ \t]*(?:#[^\n]*)?\n)+\Z", "\n", body))
+
+
+def _with_table(text: str, name: str, table: str) -> str:
+    if span := _span(text, f"[{name}]"):
+        return text[: span[0]] + table + text[span[1] :]
+    measured = re.search(r"(?:^[ \t]*#.*\n)*^\[\[measured\]\]", text, re.M)
+    if not measured:
+        return text.rstrip("\n") + "\n\n" + table
+    return text[: measured.start()] + table + "\n" + text[measured.start() :]
+
+
+def save(path: Path, text: str, changed: Sequence[str]) -> None:
+    """Replace the bundle.toml at `path`; only the tables `changed` may differ.
+
+    Raises OutputError if they are not all, or it cannot be written; the file stays as it was then.
+    """
+    before = tomllib.loads(path.read_text(encoding="utf-8"))
+    after = tomllib.loads(text)
+    if others := [
+        key for key in {*before, *after} if key not in changed and _differ(key, before, after)
+    ]:
+        raise OutputError(
+            f"{path}: [{others[0]}] would change too: nothing was written",
+            hint="write the tables of bundle.toml one below the other, each under its [name]",
+        )
+    from_table(after, BundleFile, str(path))
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror})",
+            hint="copy the bundle to a folder that you may write to, and give that",
+        ) from None
+
+
+def _differ(key: str, before: dict[str, Any], after: dict[str, Any]) -> bool:
+    return before.get(key) != after.get(key)

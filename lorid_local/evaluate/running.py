@@ -1,0 +1,246 @@
+"""`lorid eval` from flags to exit code: draws what is missing, replays, shows, calibrates."""
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lorid_local import bundle as bundles
+from lorid_local import solving
+from lorid_local.base import sha256
+from lorid_local.engine import Engine, Role
+from lorid_local.errors import EXIT_INTERRUPTED, InputError, OutputError
+from lorid_local.evaluate import (
+    cases,
+    findings,
+    methods,
+    report,
+    sampled,
+    sampling,
+    store,
+    summary,
+    writing,
+)
+from lorid_local.evaluate.methods import Method, Needs
+from lorid_local.evaluate.progress import progress
+from lorid_local.evaluate.store import Contents, Writer
+
+RUNS = Path("runs")  # where samples go without -o/--output
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The command line. `solve` are the flags of a solve; None means: as the bundle says."""
+
+    data: str
+    output: Path | None = None
+    methods: str | None = None
+    choice: cases.Choice = field(default_factory=cases.Choice)
+    solved: Path | None = None
+    report: Path | None = None
+    as_json: bool = False
+    quiet: bool = False
+    name: str | None = None
+    calibrate: str | None = None
+    policy: bool = False
+    solve: solving.Flags = field(default_factory=solving.Flags)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is settled before anything is drawn."""
+
+    chosen: bundles.Bundle
+    setup: solving.Setup
+    methods: list[Method]
+
+    @property
+    def needs(self) -> Needs:
+        needs = Needs()
+        for method in self.methods:
+            needs |= method.needs
+        return needs
+
+
+def asked(flags: dict[str, Any]) -> Asked:
+    """Return the command line's flags, by name, as what they are for."""
+    own = {name: flags[name] for name in _names(Asked) if name in flags}
+    choice = {name: flags[name] for name in _names(cases.Choice) if name in flags}
+    solve = {n: flags[n] for n in _names(solving.Flags) if n in flags and n not in own}
+    return Asked(**own, choice=cases.Choice(**choice), solve=solving.Flags(**solve))
+
+
+def _names(cls: Any) -> set[str]:
+    return {f.name for f in dataclasses.fields(cls)}
+
+
+def run(asked: Asked) -> int:
+    """Do what is asked for; return the exit code. Raises LoridError."""
+    check(asked)
+    chosen = bundles.find(asked.calibrate or asked.solve.bundle or bundles.DEFAULT)
+    setup = solving.settle(chosen.contents, asked.solve)
+    default = methods.SETTLED if asked.solved else methods.DEFAULT
+    names = asked.methods.split(",") if asked.methods else default
+    this = _Run(chosen, setup, methods.parse([n.strip() for n in names], setup.loop.rounds))
+    samples = Path(asked.data)
+    if store.is_samples(samples):
+        contents, wanted, interrupted = store.read(samples), 0, False
+    else:
+        todo = cases.load(asked.data, asked.choice)
+        wanted = len(todo)
+        if asked.solved:
+            contents, interrupted = store.from_traces(asked.solved, todo), False
+        else:
+            contents, interrupted = _drawn(asked, this, todo)
+    contents.data = asked.name or contents.data
+    _show(asked, this, contents, wanted or len(contents.cases))
+    return EXIT_INTERRUPTED if interrupted else 0
+
+
+def check(asked: Asked) -> None:
+    """Raise InputError for flags that contradict each other or are out of range."""
+    solving.check(asked.solve)
+    if asked.calibrate and asked.solve.bundle:
+        raise InputError(
+            "--calibrate and --bundle were both given", hint="--calibrate BUNDLE measures it too"
+        )
+    if asked.policy and not asked.calibrate:
+        raise InputError("--policy was given without --calibrate", hint="--calibrate BUNDLE")
+    if asked.calibrate and asked.solved:
+        raise InputError(
+            "--calibrate was given with --solved: what lorid solve wrote does not say by which "
+            "adapters",
+            hint="let lorid eval draw the samples",
+        )
+
+
+def settings_of(
+    chosen: bundles.Bundle, setup: solving.Setup, flags: solving.Flags
+) -> dict[str, Any]:
+    """Return all that the samples depend on, by name; a file of samples begins with it."""
+    base = sha256(flags.model) if flags.model else chosen.contents.base.sha256
+    found: dict[str, Any] = {
+        "bundle": chosen.contents.name,
+        "base": base or sha256(chosen.base()),
+        "base_type": solving.base_type(chosen.contents, flags),
+        "kv_type": flags.kv_type,
+        "seed": setup.seed,
+    }
+    for role in Role:
+        values = dataclasses.asdict(setup.roles.of(role))
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        found |= {f"{role}.{key}": v for key, v in values.items() if key != "adapter"}
+    return found
+
+
+def _drawn(asked: Asked, this: _Run, todo: Sequence[cases.Case]) -> tuple[Contents, bool]:
+    """Draw what is missing; return the samples and whether it was interrupted."""
+    path = asked.output or RUNS / f"eval-{_stem(asked.data)}-{this.chosen.contents.name}.jsonl"
+    settings = settings_of(this.chosen, this.setup, asked.solve)
+    data = asked.name or Path(asked.data).name
+    with store.writer(path, data, settings, todo) as writer, ExitStack() as stack:
+        lacking = sampling.pending(len(todo), this.needs, writer.contents)
+        if not lacking:
+            return writer.contents, False
+        print(f"Samples: {path}", file=sys.stderr, flush=True)
+        interrupted = stack.enter_context(solving.interruptible())
+        engine = stack.enter_context(solving.opened(this.chosen, asked.solve))
+        draw(engine, this.methods, this.setup, todo, writer, lacking, interrupted, asked.quiet)
+        return writer.contents, interrupted()
+
+
+def draw(
+    engine: Engine,
+    chosen: Sequence[Method],
+    setup: solving.Setup,
+    todo: Sequence[cases.Case],
+    writer: Writer,
+    lacking: int,
+    interrupted: Any,
+    quiet: bool,
+) -> None:
+    """Draw what `chosen` lack, with the accuracy so far of the first of them."""
+    needs, subject = Needs(), chosen[0]
+    for method in chosen:
+        needs |= method.needs
+    right = total = 0
+    with progress(len(todo) - lacking, len(todo), quiet=quiet) as told:
+
+        def on_group(group: range) -> None:
+            nonlocal right, total
+            played = [subject.play(sampled.one(writer.contents, n)) for n in group]
+            right, total = right + sum(p.right for p in played), total + len(played)
+            told(len(group), f"{subject.name} right in {right} of {total}")
+
+        sampling.draw(engine, todo, needs, setup.roles, writer, seed=setup.seed,
+                      cancelled=interrupted, on_group=on_group)  # fmt: skip
+
+
+def _show(asked: Asked, this: _Run, contents: Contents, wanted: int) -> None:
+    """Replay, print, and write the report and the bundle that were asked for."""
+    problems = sampled.gather(contents)
+    if contents.stops:
+        _check_settled(problems, this.methods, contents.stops)
+    replayed = findings.replay(problems, this.methods)
+    if not replayed.problems:
+        raise InputError(
+            _too_few(problems, this.methods), hint="name other --methods, or fewer --rounds"
+        )
+    loop = this.setup.loop
+    found = findings.figures(
+        contents, replayed, wanted=wanted, rounds=loop.rounds, protocol=loop.protocol
+    )
+    if asked.as_json:
+        print(json.dumps(found))
+    else:
+        summary.show(found)
+    sys.stdout.flush()
+    if asked.report:
+        _write(asked.report, report.html(found, replayed))
+        print(f"Report: {asked.report}", file=sys.stderr)
+    if asked.calibrate:
+        own = settings_of(this.chosen, this.setup, replace(asked.solve, model=None))
+        print(writing.calibrate(this.chosen, own, contents, found, problems, policy=asked.policy),
+              file=sys.stderr)  # fmt: skip
+
+
+def _check_settled(
+    problems: Sequence[sampled.Sampled], wanted: Sequence[Method], stops: store.Stops
+) -> None:
+    """Raise InputError for a method that only the problems without agreement have samples for."""
+    for method in wanted:
+        if not all(method.playable(p) for p in problems):
+            raise InputError(
+                f"{method.name} needs samples that lorid solve did not draw: it stopped at "
+                f"agreement ({stops.protocol}) or after {stops.rounds} rounds",
+                hint=f"--methods ir,dr,{stops.protocol.replace('same-round', 'lorid')}"
+                f"@{stops.rounds}, or let lorid eval draw the samples",
+            )
+
+
+def _too_few(problems: Sequence[sampled.Sampled], wanted: Sequence[Method]) -> str:
+    for method in wanted:
+        if not any(method.playable(p) for p in problems):
+            return f"no problem has the samples that {method.name} needs"
+    return "no problem has the samples that all methods need"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the report cannot be written ({error.strerror})",
+            hint="give --report a file in a folder that you may write to",
+        ) from None
+
+
+def _stem(data: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", Path(data).stem if Path(data).exists() else data).strip(
+        "-"
+    )

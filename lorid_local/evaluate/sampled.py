@@ -1,0 +1,108 @@
+"""A problem with its samples, read and judged once, for every method to be replayed on.
+
+The judging is the product's own (`lorid_local.judging`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from lorid_local.answers import Answer, Unparsed, find, same
+from lorid_local.engine import Role
+from lorid_local.evaluate.cases import Case
+from lorid_local.evaluate.store import Contents, Key, Stops
+from lorid_local.judging import Protocol, joined, judge, sample
+from lorid_local.trace import Round, Sample
+
+RULES = ("teacher", "none", "other")  # whose rules DR's extra greedy sample had
+Agreement = tuple[int, Answer]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """`rounds` are as many as any role drew; `extra` is DR's greedy sample by other rules."""
+
+    case: Case
+    rounds: tuple[Round, ...]
+    extra: Mapping[str, Sample]
+    stops: Stops | None = None
+
+    def of(self, role: Role) -> list[Sample]:
+        """Return a role's samples in the order of the rounds, up to the first that is missing."""
+        found: list[Sample] = []
+        for drawn in self.rounds:
+            one: Sample | None = getattr(drawn, role.value)
+            if one is None:
+                break
+            found.append(one)
+        return found
+
+    @cached_property
+    def whole(self) -> tuple[Round, ...]:
+        """The rounds in which all three roles wrote."""
+        return self.rounds[: min(len(self.of(role)) for role in Role)]
+
+    def agreement(self, protocol: Protocol, t: int) -> Agreement | None:
+        """Return the round in which the systems agree, up to `t`, and the answer."""
+        found = self._same_round if protocol == "same-round" else self._pooled
+        return found if found and found[0] <= t else None
+
+    def settled(self, protocol: Protocol, t: int) -> bool:
+        """True if no more was drawn because the systems agreed, by this protocol too, up to t.
+
+        Who agrees in a round agrees in the pools as well, but not the other way about.
+        """
+        if not self.stops or self.stops.rounds < t:
+            return False
+        implied = self.stops.protocol in ("same-round", protocol)
+        return implied and self.agreement(protocol, t) is not None
+
+    @cached_property
+    def _same_round(self) -> Agreement | None:
+        return _agreement(self.whole, "same-round")
+
+    @cached_property
+    def _pooled(self) -> Agreement | None:
+        return _agreement(self.whole, "pooled")
+
+    def right(self, answer: Answer | Unparsed | None) -> bool:
+        """True if `answer` is one and the right one."""
+        return isinstance(answer, Answer) and same(answer, self.case.gold)
+
+
+def _agreement(rounds: Sequence[Round], protocol: Protocol) -> Agreement | None:
+    for i, drawn in enumerate(rounds):
+        _, winner = judge(drawn, rounds[:i], protocol)
+        if winner:
+            return drawn.number, winner
+    return None
+
+
+def answer_alone(sample: Sample) -> Answer | Unparsed:
+    """Return the marked answer of a sample that nobody checks, whatever its arithmetic."""
+    vote = sample.answer
+    return vote if isinstance(vote, Answer) else find(sample.text, marked_only=True)
+
+
+def gather(contents: Contents) -> list[Sampled]:
+    """Return every problem with what was drawn for it."""
+    return [one(contents, number) for number in range(len(contents.cases))]
+
+
+def one(contents: Contents, number: int) -> Sampled:
+    """Return a problem, by its place in the data, with what was drawn for it."""
+    rounds: list[Round] = []
+    while True:
+        drawn = Round(len(rounds) + 1, None, None, (), None, agreed=False, why="")
+        for role in Role:
+            if taken := contents.samples.get(Key(number, role, drawn.number)):
+                drawn = joined(drawn, sample(role, drawn.number, taken.completion))
+        if not drawn.samples:
+            break
+        rounds.append(drawn)
+    extra = {
+        by: sample(Role.DR, 1, taken.completion)
+        for by in RULES
+        if (taken := contents.samples.get(Key(number, Role.DR, 1, by)))
+    }
+    return Sampled(contents.cases[number], tuple(rounds), extra, contents.stops)
