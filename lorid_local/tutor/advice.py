@@ -1,7 +1,8 @@
 """Which of the rules that a model wrote may be shown: held against the answer, never trusted.
 
-A rule must say something (an operation or a relation), be whole, and state no number but what
-stands in the question or everybody knows (60 minutes, 12 of a dozen), and never a candidate answer.
+A rule must say something (an operation or a relation, and not of a thing by itself), be whole, and
+state no number but what stands in the question or everybody knows (60 minutes, 12 of a dozen), and
+never a candidate answer.
 """
 
 import re
@@ -21,6 +22,7 @@ _SAYS = re.compile(
     r"|averages?|equals?|rates?|convert\w*|area|perimeter)\b",
     re.I,
 )
+_CIRCULAR = re.compile(r"^(?:the |an? )?(.{3,}?) (?:is|are|equals?) .*\b\1\b", re.I)
 _EMPTY = re.compile(
     r"\b(?:read (?:the|it)|carefully|careful|step by step|solve (?:the|it)|check your|understand"
     r"|show your work|write down|answer|think about)\b",
@@ -50,6 +52,6 @@ def candidates(rounds: Iterable[Round]) -> set[Fraction]:
 
 def _may(rule: str, allowed: Collection[Fraction]) -> bool:
     words = len(rule.split())
-    says = bool(_SAYS.search(rule)) and not _EMPTY.search(rule)
+    says = bool(_SAYS.search(rule)) and not (_EMPTY.search(rule) or _CIRCULAR.search(rule))
     whole = FEWEST_WORDS <= words <= MOST_WORDS and "=" not in rule
     return says and whole and leaks.values(rule) <= set(allowed)

@@ -23,7 +23,7 @@ _VERBS: dict[type[ast.AST], str] = {
 
 @dataclass(frozen=True)
 class Rung:
-    """One hint. `step` is the index of the step it is about; None: a rule."""
+    """One hint. `step` is the index of the step it is about, as far as that is known."""
 
     kind: Kind
     text: str
@@ -32,7 +32,8 @@ class Rung:
 
 def rungs(task: Task) -> list[Rung]:
     """Return the hints in their order, at least three for a practice problem."""
-    found = [Rung("rule", rule) for rule in task.rules if not tells(task, rule)]
+    rules = [Rung("rule", rule, _about(task, i)) for i, rule in enumerate(task.rules)]
+    found = [rung for rung in rules if not tells(task, rung.text)]
     for index in range(len(task.steps)):
         found += _of_step(task, index)
     return found
@@ -45,7 +46,7 @@ def next_rung(ladder: list[Rung], at: int, found: Collection[int]) -> int | None
 
 def tells(task: Task, text: str) -> bool:
     """True if `text` states the answer, and that number does not stand in the question."""
-    return leaks.tells(text, task.answer, visible(task))
+    return task.answer in leaks.values(text) and task.answer not in visible(task)
 
 
 def visible(task: Task) -> set[Fraction]:
@@ -60,6 +61,13 @@ def operation(step: Step) -> str:
     except (SyntaxError, ValueError):
         verbs = []
     return ", then ".join(verbs) or "work it out"
+
+
+def _about(task: Task, rule: int) -> int | None:
+    """Return the step that a family's rule is about: both stand in the order of the solution."""
+    if task.source is None:
+        return None
+    return rule * len(task.steps) // len(task.rules)
 
 
 def _of_step(task: Task, index: int) -> Iterator[Rung]:

@@ -5,7 +5,6 @@ no number stated: '96 / 2', with spaces, is a calculation, and 'three less than 
 """
 
 import re
-from collections.abc import Collection
 from fractions import Fraction
 
 from lorid_local.answers import Answer, read
@@ -47,11 +46,6 @@ def values(text: str) -> set[Fraction]:
         found |= {value + Fraction(1, 2) for value in found}
     found.update(Fraction(_NAMED[name.lower()]) for name in _NAME.findall(text))
     return found
-
-
-def tells(text: str, answer: Fraction, allowed: Collection[Fraction] = ()) -> bool:
-    """True if `text` states `answer`, unless that is among `allowed` (what can be seen anyway)."""
-    return answer not in allowed and answer in values(text)
 
 
 def _add(found: set[Fraction], more: list[Fraction], percent: bool) -> None:

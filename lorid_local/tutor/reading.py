@@ -63,7 +63,9 @@ def typed(line: str, money: Money = "", *, coins: bool = False) -> Typed:
     return plan if plan.plan is not None else Typed(None, sums, unclear=value)
 
 
-_SPLIT = re.compile(r"[;\n]|,\s+|\b(?:and then|then|so)\b", re.I)
+_SPLIT = re.compile(r"[;\n]|,\s+|\b(?:and then|then|so)\b|\band\b(?=[^=]*=)", re.I)
+_IS = re.compile(r"(?<=[\d)%])\s+(?:is|are|makes?|gives|equals)\s+(?=[-$\d])", re.I)
+_FIRST_WORDS = re.compile(r"^[^\d($-]+")
 _DIVISION = re.compile(r"\$?\d[\d,]*(?:\.\d+)? ?[/÷] ?\$?\d[\d,]*(?:\.\d+)?")
 _SAID = re.compile(
     r"^(?:(?:i (?:think|guess|believe|got|get|say)|maybe|perhaps|is it|it is|it's|its|um+|hm+"
@@ -92,7 +94,7 @@ _OPERATOR = re.compile(r"[-+*/]")
 
 def _tidy(line: str) -> str:
     line = " ".join(line.split()).rstrip(" .!?")
-    return _SAID.sub("", line).strip()
+    return _IS.sub(" = ", _SAID.sub("", line)).strip()
 
 
 def _sums(piece: str) -> list[Sum]:
@@ -102,11 +104,11 @@ def _sums(piece: str) -> list[Sum]:
     for left, right in pairwise(sides):
         claimed = re.match(r"\s*\$?\s*(-?\d[\d,]*(?:\.\d+)?(?: ?/ ?\d+)?)", right)
         made = _evaluated(left)
-        if made is None or not claimed or not _OPERATOR.search(left.strip(" -")):
+        if made is None or not claimed or not _calculates(left):
             continue
         said = read(claimed[1])
         if isinstance(said, Answer):
-            text = f"{left.strip()} = {claimed[1].strip()}"
+            text = f"{_FIRST_WORDS.sub('', left).strip()} = {claimed[1].strip()}"
             holds = said.value == made or _rounds(made, claimed[1])
             found.append(Sum(text, said.value, holds))
     return found
@@ -121,10 +123,13 @@ def _rounds(value: Fraction, said: str) -> bool:
 
 def _plan(text: str, sums: tuple[Sum, ...]) -> Typed:
     value = _evaluated(text)
-    worked = _OPERATOR.search(text.strip(" -")) or any(w.search(text) for w, _ in _IN_WORDS)
-    if value is None or not worked:
+    if value is None or not _calculates(text):
         return Typed(None, sums, unclear="no number")
     return Typed(None, sums, plan=value)
+
+
+def _calculates(text: str) -> bool:
+    return bool(_OPERATOR.search(text.strip(" -"))) or any(w.search(text) for w, _ in _IN_WORDS)
 
 
 def _evaluated(text: str) -> Fraction | None:

@@ -97,7 +97,13 @@ class Plain:
         return [
             line
             for paragraph in text.split("\n")
-            for line in textwrap.wrap(paragraph, self.width, break_long_words=False) or [""]
+            for line in textwrap.wrap(
+                paragraph,
+                self.width,
+                break_long_words=False,
+                subsequent_indent="  " if paragraph.startswith(("- ", "/")) else "",
+            )
+            or [""]
         ]
 
     def _footer(self) -> list[str]:
@@ -142,7 +148,7 @@ class Coloured(Plain):
         columns = max(1, shutil.get_terminal_size().columns)
         up = footer + cell_len(PROMPT + typed) // columns + 1
         sys.stdout.write(f"\x1b[{up}A\x1b[J")
-        self._console.print(f"{PROMPT}{printable(typed)}", style="bold", soft_wrap=True)
+        self._console.print(f"\n{PROMPT}{printable(typed)}", style="bold", soft_wrap=True)
 
     def _line(self, line: str, tone: Tone) -> None:
         self._console.print(line, style=STYLES[tone] or None, soft_wrap=True)

@@ -44,6 +44,7 @@ class Session:
     def __init__(self, families: Families) -> None:
         self._families = families
         self._grades = sorted({grade for t in families.topics().values() for grade in t.grades})
+        self._known: dict[str, list[int]] = {}  # the grades of topics, found once
 
     def start(self, wanted: int | None = None, topic: str | None = None) -> State:
         """Return the state before the first problem; raises InputError for an unknown topic."""
@@ -112,11 +113,11 @@ class Session:
         if asked.lower() in ("any", "all", "none"):
             topic = None
         else:
+            topic = asked.lower()
             try:
-                self._families.ids(asked)
+                self._grades_of(topic)
             except InputError:
                 return state, (Say("about", wording.no_topic(asked)),)
-            topic = asked.lower()
         state = replace(state, topic=topic, recent=())
         return state, (Say("about", wording.topic_set(topic)), *_leave(state), Next())
 
@@ -129,14 +130,16 @@ class Session:
 
     def grade(self, topic: str | None, wanted: int) -> int:
         """Return the school grade nearest to the level `wanted` that the topic has problems for."""
-        grades = [g for g in self._grades if topic is None or self._has(topic, g)]
-        return min(grades, key=lambda grade: (abs(grade - wanted), grade))
+        return min(self._grades_of(topic), key=lambda grade: (abs(grade - wanted), grade))
 
-    def _has(self, topic: str, grade: int) -> bool:
-        try:
-            return bool(self._families.ids(topic, grade))
-        except InputError:
-            return False
+    def _grades_of(self, topic: str | None) -> list[int]:
+        if topic is None:
+            return self._grades
+        if topic not in self._known:
+            ids = set(self._families.ids(topic))
+            per_grade = {g: self._families.ids(grade=g) for g in self._grades}
+            self._known[topic] = [g for g, of in per_grade.items() if not ids.isdisjoint(of)]
+        return self._known[topic]
 
 
 def _given(state: State, event: Given) -> Outcome:
@@ -219,8 +222,8 @@ def _wrong(state: State, task: Task, found: Finding) -> Outcome:
         return state, (Say("retry", wording.finding(task, found)),)
     if found.value in state.tried:
         return state, (Say("retry", wording.TRIED),)
+    said = [Say("retry", wording.finding(task, found, len(state.tried)))]
     state = replace(state, tried=(*state.tried, found.value))
-    said = [Say("retry", wording.finding(task, found))]
     if state.own is not None and not found.sum:
         said.insert(0, Say("retry", wording.own_other(state.own)))
         said = said if found.slip else said[:1]
@@ -274,7 +277,7 @@ def _steps(state: State, line: Line) -> Outcome:
     if not steps:
         return state, (Say("plain", wording.NO_STEPS),)
     title = wording.ALL_STEPS if state.over else wording.STEPS
-    listed = [Say("answer" if state.over else "hint", step.sentence) for _, step in steps]
+    listed = [Say("plain", f"- {step.sentence}") for _, step in steps]
     return state, (Say("plain", title), *listed)
 
 
@@ -319,10 +322,11 @@ def _shown(state: State, task: Task) -> Outcome:
         return replace(state, over="shown"), (own, Say("plain", wording.NEXT))
     state, said = _settled(state, "shown")
     return replace(state, over="shown"), (
-        *(Say("answer", step.sentence) for step in task.steps),
+        Say("plain", wording.ALL_STEPS),
+        *(Say("plain", f"- {step.sentence}") for step in task.steps),
         Say("answer", wording.answer(task)),
         Record(task, "shown", len(state.tried), state.hints),
-        *said,
+        *(said or (Say("plain", wording.LATER),)),
         Say("plain", wording.NEXT),
     )
 

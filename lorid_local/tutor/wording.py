@@ -34,6 +34,7 @@ TRY = "What do you think? Type a number, or /hint."
 BYE = "Bye! Well done for practising."
 INTERRUPTED = "Press Ctrl-C again to stop, or just go on."
 NEXT = "Press Enter for the next one."
+LATER = "This kind comes back later, with new numbers: then you will know it."
 OVER = "This one is done. Press Enter for the next one, or /steps to see how it goes."
 NO_MORE_HINTS = "That is all I can say without the answer. Have a go: what do you get?"
 ANSWER_FIRST = "Have a go first, even a guess: that helps. To see it anyway, type /answer again."
@@ -42,6 +43,11 @@ NO_STEPS = "No steps yet. When you find one, it is listed here. /hint can help."
 STEPS = "What you know by now:"
 ALL_STEPS = "Step by step:"
 RIGHT = ("Right!", "Yes, that is it!", "Right, well done!", "Correct!")
+NOT_YET = (
+    "Not yet. Try again, or type /hint.",
+    "Not quite. Which numbers of the story do you need first?",
+    "Not yet, but keep going. Shall we take a small step? Type /hint.",
+)
 TRIED = "You had that one before. Try another way, or type /hint."
 UP = "You got these all by yourself. Let us go one level up!"
 DOWN = "Let us warm up with some easier ones."
@@ -107,14 +113,10 @@ def answer(task: Task) -> str:
     return f"The answer is {task.answer_text}."
 
 
-def finding(task: Task, found: Finding) -> str:
+def finding(task: Task, found: Finding, turn: int = 0) -> str:
     """Return what is said of an attempt that is not right; it never tells the answer."""
     text = _finding(task, found)
-    return text if text and not _tells(task, text, found) else "Not yet. Try again, or type /hint."
-
-
-def _tells(task: Task, text: str, found: Finding) -> bool:
-    return found.value != task.answer and ladder.tells(task, text)
+    return text if text and not ladder.tells(task, text) else NOT_YET[turn % len(NOT_YET)]
 
 
 def _finding(task: Task, found: Finding) -> str:
@@ -128,7 +130,7 @@ def _finding(task: Task, found: Finding) -> str:
         return step(task, found.step)
     if found.slip and found.value is not None:
         return _slip(task, found.slip, found.value)
-    return "Not yet. Try again, or type /hint."
+    return ""
 
 
 def step(task: Task, index: int) -> str:
