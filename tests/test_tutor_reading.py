@@ -57,7 +57,8 @@ def test_what_is_not_worked_out_is_a_plan(line: str, value: int) -> None:
     ("line", "why"),
     [("3 and 4", "two numbers"), ("18 apples and 4 pears", "two numbers"),
      ("5 to 7", "two numbers"), ("2:30", "time"), ("3 pm", "time"), ("idk", "no number"),
-     ("5x", "no number"), ("1/0", "no number"), ("", "no number"), ("==", "no number"), ("1,5", "no number"),
+     ("5x", "no number"), ("1/0", "no number"), ("", "no number"), ("==", "no number"),
+     ("1,5", "no number"),
      ("9" * 500, "too long")],
 )  # fmt: skip
 def test_what_is_unclear_says_why(line: str, why: str) -> None:

@@ -26,8 +26,8 @@ def command(**flags: object) -> int:
     lorid tutor --progress
 
     With a PROBLEM of your own a small model works on it meanwhile, and it is often wrong: the
-    tutor then says how often. Without one no model is loaded. What you do is kept on this
-    machine only, never what you typed. A session that was cut off goes on where it was.
+    tutor then says how often. Without one no model is loaded. How you did is kept on this
+    machine only, no word that you type is. A session that was cut off goes on where it was.
     """
     from lorid_local.tutor.running import Flags, run
 

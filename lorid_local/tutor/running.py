@@ -72,9 +72,11 @@ def run(flags: Flags) -> int:
 
 def _forget() -> int:
     place = store.folder()
-    if sys.stdin.isatty() and input(f"Erase all progress in {place}? [y/N] ").strip() not in "yY":
-        print("Nothing was erased.")
-        return 0
+    if sys.stdin.isatty():
+        sure = input(f"Erase all progress in {place}? [y/N] ").strip().lower()
+        if sure not in ("y", "yes"):
+            print("Nothing was erased.")
+            return 0
     print("All progress is erased." if store.erase(place) else "There was no progress to erase.")
     return 0
 

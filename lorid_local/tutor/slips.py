@@ -44,7 +44,7 @@ def find(task: Task, value: Fraction) -> Slip | None:
     if value and task.answer:
         ratios = [Fraction(10) ** power for power in range(1, MOST_FACTORS + 1)]
         if value / task.answer in {*ratios, *(1 / ratio for ratio in ratios)}:
-            return Slip("ten", len(task.steps) - 1)
+            return Slip("ten", max(0, len(task.steps) - 1))
     return None
 
 

@@ -1,7 +1,8 @@
 """The pupil's progress in SQLite: results, what comes back when, and sessions to go on with.
 
-Keeps families, seeds and counts; nothing that the pupil typed. Write-ahead logging lets two
-sessions run at once, and a killed one loses nothing that was recorded.
+Keeps families, seeds, counts and the wrong numbers tried on the problem at hand; no word that the
+pupil typed. Write-ahead logging lets two sessions run at once, and a killed one loses nothing that
+was recorded.
 """
 
 import os
