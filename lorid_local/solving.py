@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lorid_local import batch, loop, problems, solve_file
 from lorid_local import bundle as bundles
-from lorid_local.base_type import BaseType, derived
+from lorid_local.base_type import BaseType, Say, derived
 from lorid_local.calibration import Calibration, Sureness, sureness
 from lorid_local.engine import Engine, Role
 from lorid_local.errors import (
@@ -144,32 +144,35 @@ def base_type(contents: bundles.BundleFile, flags: Flags) -> BaseType:
     return flags.base_type or ("as-shipped" if flags.model else contents.base_type)
 
 
-def base_file(chosen: bundles.Bundle, flags: Flags) -> Path:
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def base_file(chosen: bundles.Bundle, flags: Flags, say: Say = _note) -> Path:
     """Return the base's file, in the representation that the flags or the bundle ask for."""
     contents = chosen.contents
     kind = base_type(contents, flags)
     path, sha256 = (flags.model, "") if flags.model else (chosen.base(), contents.base.sha256)
     try:
-        return derived(path, kind, sha256=sha256, say=_note)
+        return derived(path, kind, sha256=sha256, say=say)
     except OutputError as error:
         if flags.base_type:
             raise
         # the bundle's choice is only the faster one: the shipped file holds the same model
-        _note(f"Note: {error.message}; going on with the base as it was shipped.")
+        say(f"Note: {error.message}; going on with the base as it was shipped.")
         return path
 
 
-def _note(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 @contextmanager
-def opened(chosen: bundles.Bundle, flags: Flags) -> Iterator["LlamaEngine"]:
-    """Yield the engine that the flags ask for, as a solve uses it. Raises LoridError."""
+def opened(chosen: bundles.Bundle, flags: Flags, say: Say = _note) -> Iterator["LlamaEngine"]:
+    """Yield the engine that the flags ask for, as a solve uses it. Raises LoridError.
+
+    `say` is told what is written to the cache, or why it cannot be.
+    """
     # after the flags and the problem were checked: llama_cpp and numpy take 0.3 s to import
     from lorid_local.llama import LlamaEngine, Options
 
-    base = base_file(chosen, flags)
+    base = base_file(chosen, flags, say)
     adapters = {} if flags.no_adapters else chosen.adapters()
     options = Options(
         threads=flags.threads or 0,

@@ -9,6 +9,7 @@ from lorid_local import __version__
 # name -> one line for `lorid --help`; the command itself is `command` in the module of that name
 COMMANDS = {
     "solve": "Solve math word problems.",
+    "tutor": "Practise with hints, or be helped with a problem of your own.",
     "practice": "Practice problems with computed answers.",
     "convert": "Convert a PEFT LoRA folder to a GGUF LoRA file.",
     "export-peft": "Turn a GGUF LoRA file back into a PEFT folder.",
