@@ -1,6 +1,7 @@
 """`lorid bundle`: what it writes is a bundle that is found, checked and solved with."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from lorid_convert.notes import Notes
 from lorid_local import bundle, bundling, prompts
 from lorid_local.bundling import Parts
 from lorid_local.commands.bundle import command
-from lorid_local.engine import Role
+from lorid_local.engine import Part, Role
 from lorid_local.errors import InputError, LoridError, ModelError, OutputError, SettingsError
 from lorid_local.llama import LlamaEngine
+from lorid_local.llama_native import Model
 from lorid_local.loop import request
 from tests.test_convert_refusals import K, Q, folder, pair
 from tests.test_convert_verify import random_pairs
@@ -58,6 +60,23 @@ def test_it_is_found_and_solved_with(
     with LlamaEngine(made.base(), made.adapters()) as engine:
         asked = request(roles, Role.IR, "1 + 1?", (), 1, 0)
         assert engine.generate([asked])[0].tokens > 0
+
+
+def test_plain_frames_are_tokenized_as_the_authors_do(base: Path) -> None:
+    # LLaMA-Factory encodes frame and text in one; ' a' is one token here, ' ' and 'a' are two
+    question = "<|im_end|> a cat and a hat"
+    with closing(Model(base, 0)) as model:
+        for name in ("llama2", "mistral", "deepseek"):
+            parts = prompts.profile(name).parts(Role.DR, question, ("a rule",))
+            whole = "".join(part.text for part in parts)
+            assert prompts.encode(parts, model.tokenize) == model.tokenize(whole, False)
+        frame = (Part("User: ", special=True), Part("a"))
+        assert len(model.tokenize(" ", False) + model.tokenize("a", False)) == 2
+        assert prompts.encode(frame, model.tokenize)[-1:] == model.tokenize(" a", False)
+        parts = prompts.profile("qwen").parts(Role.IR, question)
+        tokens = prompts.encode(parts, model.tokenize)
+        assert tokens == [t for part in parts for t in model.tokenize(part.text, part.special)]
+        assert tokens.count(2) == 2  # <|im_end|> of the frame, and none of the question's
 
 
 @pytest.mark.parametrize("profile", prompts.AUTHORS)

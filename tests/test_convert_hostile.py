@@ -162,3 +162,17 @@ def test_a_file_of_holes_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(LoridError, match=re.escape("has lora_A and no usable lora_B")):
         pipeline.plan(adapter, tiny_llama_gguf(tmp_path / "base.gguf"))
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors.index.json"])
+def test_a_huge_list_is_not_read(file: str, tmp_path: Path) -> None:
+    adapter = folder(tmp_path)
+    (adapter / "adapter_model.safetensors").unlink()
+    with open(adapter / file, "wb") as large:
+        large.truncate(1 << 40)
+    with pytest.raises(LoridError) as caught:
+        pipeline.plan(adapter, tiny_llama_gguf(tmp_path / "base.gguf"))
+    assert caught.value.message == (
+        f"{adapter / file}: has {1 << 40} bytes; expected at most 10000000"
+    )
+    assert caught.value.hint == "check the path"

@@ -2,17 +2,20 @@
 
 import errno
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from lorid_convert import lora_file, pipeline
+from lorid_convert.notes import Notes
 from lorid_local.errors import OutputError
-from tests.test_convert_refusals import folder
+from tests.test_convert_refusals import folder, pair
 from tests.tiny import tiny_llama_gguf
 
 
@@ -83,3 +86,36 @@ def test_a_file_with_other_tensors_is_removed(
     with pytest.raises(OutputError, match=r"its tensors are not those that were written$"):
         pipeline.convert(folder(tmp_path), base, tmp_path / "a.gguf", "f32")
     assert not list(tmp_path.glob("*a.gguf*"))
+
+
+def base_of_holes(path: Path, layers: int, rows: int, columns: int) -> Path:
+    """Write a base whose down_proj tensors have a header and no bytes on the disk."""
+    writer = gguf.GGUFWriter(path, "llama")
+    for layer in range(layers):
+        name = f"blk.{layer}.ffn_down.weight"
+        writer.add_tensor_info(name, (rows, columns), np.dtype(np.float16), 2 * rows * columns)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size + layers * 2 * rows * columns + 64)
+    return path
+
+
+@pytest.mark.parametrize("outtype", pipeline.OUTTYPES)
+def test_one_pair_is_in_memory_at_a_time(outtype: str, tmp_path: Path) -> None:
+    layers, rank, rows, columns = 12, 64, 2048, 4096
+    holes = base_of_holes(tmp_path / "base.gguf", layers, rows, columns)
+    tensors: dict[str, Any] = {}
+    for layer in range(layers):
+        tensors |= pair(f"model.layers.{layer}.mlp.down_proj", rank, rows, columns)
+    adapter = folder(tmp_path, tensors, r=rank)
+    largest = 4 * rank * (rows + columns)
+    tensors.clear()
+    tracemalloc.start()
+    try:
+        pipeline.convert(adapter, holes, tmp_path / "a.gguf", outtype, Notes(hash_base=False))
+        assert tracemalloc.get_traced_memory()[1] < 4 * largest + (1 << 20)
+    finally:
+        tracemalloc.stop()

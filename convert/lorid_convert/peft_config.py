@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lorid_convert.files import read_small
 from lorid_local.errors import ModelError, did_you_mean
 
 FILE = "adapter_config.json"
@@ -120,11 +121,8 @@ def read(folder: Path, problems: list[str]) -> LoraConfig:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    if path.exists() and not path.is_file():  # a pipe would wait for ever
-        raise ModelError(f"{path}: is not a regular file", hint="check the path")
     try:
-        with open(path, "rb") as file:
-            table = json.loads(file.read(MAX_CONFIG))
+        table = json.loads(read_small(path, MAX_CONFIG))
     except OSError as error:
         raise ModelError(
             f"{path}: cannot be read ({error.strerror})",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorid_convert.files import check_regular, read_small
 from lorid_local.errors import ModelError
 
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors package
@@ -38,7 +39,7 @@ class Entry:
 
 def read_table(path: Path) -> dict[str, Entry]:
     """Return the tensors that `path` lists; raises ModelError if it is missing or damaged."""
-    _check_regular(path)
+    check_regular(path)
     try:
         with open(path, "rb") as file:
             size = path.stat().st_size
@@ -80,10 +81,8 @@ def read_sharded(index: Path) -> dict[str, Entry]:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    _check_regular(index)
     try:
-        with open(index, "rb") as file:
-            table = json.loads(file.read(MAX_INDEX))
+        table = json.loads(read_small(index, MAX_INDEX))
         files = dict(table["weight_map"])
         for file_name in files.values():
             if not SHARD.fullmatch(file_name):
@@ -129,12 +128,6 @@ def write(
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in data:
             file.write(np.ascontiguousarray(tensor).data)
-
-
-def _check_regular(path: Path) -> None:
-    """A pipe would wait for ever, a device never ends."""
-    if path.exists() and not path.is_file():
-        raise ModelError(f"{path}: is not a regular file", hint="check the path")
 
 
 def _unreadable(path: Path, error: OSError) -> ModelError:

@@ -3,9 +3,11 @@
 Beside sft the only module that imports torch. Reads the base from its GGUF, dequantized.
 """
 
+import io
 import pickle
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ def logits(base: Path, folder: Path, tokens: Sequence[int]) -> tuple[NDArray[Any
     cannot read the base or PEFT cannot put the adapter on it.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # transformers' own, of what peft calls
+        # transformers' own warnings and its bars of progress
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
             model = AutoModelForCausalLM.from_pretrained(
                 base.parent, gguf_file=base.name, dtype=torch.float32
             )
