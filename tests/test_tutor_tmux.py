@@ -140,6 +140,8 @@ def test_a_killed_session_goes_on_and_two_run_side_by_side(wide: Terminal) -> No
         pytest.skip("needs /proc to find the tutor's process")
     os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
     wide.wait("ended=137")
+    wide.tmux("send-keys", "-l", "stty sane")  # what readline set; bash does this by itself
+    wide.press("C-j")
     wide.start("")
     assert question in wide.wait(r"Welcome back!(.|\n)*/quit\n>")
     (wide.folder / "other").mkdir()
