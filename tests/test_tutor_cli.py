@@ -46,7 +46,8 @@ def test_a_first_session(lorid: Any) -> None:
     assert out[1] == "Level 4: pizza, cakes and slices"
     assert out[3:5] == [ASKED, FOOTER]
     assert out[5].startswith("Hint: ")
-    assert out[6:] == ["I could not find a number in that. Type one like 18, 2.50 or 3/4.",
+    assert out[6:] == ["I understand numbers, calculations and commands. Stuck? Type /hint for a "
+                       "small step.",
                        "Bye! Well done for practising."]  # fmt: skip
 
 
@@ -181,6 +182,15 @@ def test_the_pupils_own_problem(lorid: Any, monkeypatch: pytest.MonkeyPatch) -> 
     kept = b"".join(path.read_bytes() for path in folder().iterdir())
     assert b"Ann" not in kept
     assert lorid("--progress") == ["Nothing yet: type lorid tutor and solve your first problem."]
+
+
+def test_a_problem_of_ones_own_leaves_the_practice_where_it_was(
+    lorid: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = lorid("--seed", 1, typed="/hint\n")
+    own_session(lorid, monkeypatch, think(engine("#### 1", "#### 2")), "5\n/quit\n")
+    after = lorid(typed="")
+    assert after[0].startswith("Welcome back!") and after[2] == before[2]
 
 
 def test_ctrl_c_ends_the_waiting_and_not_the_session(
