@@ -127,7 +127,7 @@ def _top(name: str) -> str:
     return name.partition(".")[0]
 
 
-@pytest.mark.parametrize("module", ["loop", "trace", "answers", "prompts"])
+@pytest.mark.parametrize("module", ["loop", "trace", "answers", "prompts", "tutor.session"])
 def test_the_core_is_pure(module: str) -> None:
     below = reached(f"lorid_local.{module}")
     kept_out = {"llama", "llama_native", "bundle", "solving", "render", "commands", "cli"}

@@ -2,9 +2,11 @@
 
 import io
 import json
-import resource
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,9 @@ from lorid_local.commands.group import group
 from lorid_local.errors import InputError, ModelError
 from lorid_local.practice.families import load
 from lorid_local.tutor import running, thinking
-from lorid_local.tutor.session import Session
+from lorid_local.tutor.choosing import Chooser
 from lorid_local.tutor.store import Store, folder
 from tests.test_tutor_own import engine, think
-from tests.tutor_reach import problems
 
 Capture = pytest.CaptureFixture[str]
 FOOTER = "/hint /check /steps /answer /skip /topic /level /progress /help /quit"
@@ -39,20 +40,25 @@ def lorid(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def answer_of(question: str) -> str:
-    session = Session(load())
-    assert session
-    return next(t.answer_text for t in problems(load(), 300, seed=1) if t.question == question)
-
-
 def test_a_first_session(lorid: Any) -> None:
     out = lorid("--seed", 1, "--topic", "pizza", typed="/hint\nnonsense\n/quit\n")
     assert out[0] == "Hello! Read the problem and type your answer. Stuck? Type /hint."
     assert out[1] == "Level 4: pizza, cakes and slices"
     assert out[3:5] == [ASKED, FOOTER]
     assert out[5].startswith("Hint: ")
-    assert out[6:] == ["I could not find a number in that. Type one like 18, 2.50 or 3/4.",
+    assert out[6:] == ["I understand numbers, calculations and commands. Stuck? Type /hint for a "
+                       "small step.",
                        "Bye! Well done for practising."]  # fmt: skip
+
+
+def test_a_right_answer_and_the_next_problem(lorid: Any) -> None:
+    chooser = Chooser(load(), Store.open(None), seed=1)
+    first, second = (chooser.next("pizza", 4).task for _ in range(2))
+    out = lorid("--seed", 1, "--topic", "pizza", typed=f"{first.answer_text}\n\n/progress\n")
+    assert out[2] == first.question
+    assert out[6:9] == ["Press Enter for the next one.", "Level 4: pizza, cakes and slices",
+                        second.question]  # fmt: skip
+    assert out[11].endswith("1      0      0        0")
 
 
 def test_the_end_of_the_input_ends_the_session(lorid: Any) -> None:
@@ -71,6 +77,19 @@ def test_a_session_goes_on_where_it_was(lorid: Any) -> None:
     assert after[1:3] == before[1:3]
     assert after[5] == "You had that one before. Try another way, or type /hint."
     assert after[6].startswith("Hint: ") and after[6] != before[5]
+
+
+def test_a_session_that_runs_keeps_its_problem_and_shares_the_level(lorid: Any) -> None:
+    other = Store.open(folder())
+    other.take_slot()
+    lorid("--seed", 1, "--level", 6, typed="")  # slot 1
+    other.save(Store.open(folder()).newest() or "")
+    beside = Store.open(folder())
+    assert beside.take_slot()
+    assert lorid("--seed", 1, typed="")[:2][1].startswith("Level 6")
+    other.close()
+    beside.close()
+    assert lorid(typed="")[0].startswith("Welcome back!")
 
 
 def test_the_level_is_kept_and_flags_count_more(lorid: Any) -> None:
@@ -165,6 +184,44 @@ def test_the_pupils_own_problem(lorid: Any, monkeypatch: pytest.MonkeyPatch) -> 
     assert lorid("--progress") == ["Nothing yet: type lorid tutor and solve your first problem."]
 
 
+def test_a_problem_of_ones_own_leaves_the_practice_where_it_was(
+    lorid: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = lorid("--seed", 1, typed="/hint\n")
+    own_session(lorid, monkeypatch, think(engine("#### 1", "#### 2")), "5\n/quit\n")
+    after = lorid(typed="")
+    assert after[0].startswith("Welcome back!") and after[2] == before[2]
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_session(
+    lorid: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(question: str, on_rules: Any, cancelled: Any) -> Any:
+        end = time.monotonic() + 20
+        while not waits and time.monotonic() < end:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        while not cancelled():
+            time.sleep(0.01)
+        return think(engine("#### 1", "#### 1"))(question, on_rules, cancelled)
+
+    waits: list[int | None] = []
+    real = thinking.Thinker.wait
+
+    def wait(thinker: thinking.Thinker, rules: int | None = None) -> None:
+        waits.append(rules)
+        real(thinker, rules)
+
+    monkeypatch.setattr(thinking.Thinker, "wait", wait)
+    out = own_session(lorid, monkeypatch, slow, "/hint\n/quit\n")
+    assert waits == [0]
+    assert out[-3:] == [
+        "One moment. Ctrl-C: do not wait.",
+        "I am still working on it. Type it again in a little while.",
+        "Bye! Well done for practising.",
+    ]
+
+
 def test_a_problem_that_is_none_is_refused(lorid: Any) -> None:
     with pytest.raises(InputError) as caught:
         lorid("  \n ")
@@ -200,4 +257,3 @@ def test_practice_loads_no_model_and_is_there_at_once(tmp_path: Path) -> None:
     seconds, heavy = json.loads(ran.stdout.splitlines()[-1])
     assert heavy == []
     assert seconds < 1  # 0.5 s on an idle machine; this one may be busy
-    assert resource.RUSAGE_SELF == 0

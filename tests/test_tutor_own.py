@@ -15,7 +15,16 @@ from lorid_local.trace import Trace
 from lorid_local.tutor import advice, thinking, wording
 from lorid_local.tutor.state import Own
 from lorid_local.tutor.task import of_trace
-from tests.scripted import QUESTION, Line, ScriptedEngine, loop_settings, run, script, table
+from tests.scripted import (
+    QUESTION,
+    Line,
+    ScriptedEngine,
+    loop_settings,
+    run,
+    run_events,
+    script,
+    table,
+)
 
 RULES = "- Find half of the amount.\n- Subtract 24 from the eggs.\n- Read it carefully."
 SURE = Sureness(1, 3, 6, 79, "dev problems", "agreed in round 1")
@@ -69,6 +78,17 @@ def test_the_steps_are_those_of_the_longer_chain() -> None:
     task = of_trace(trace, ())
     assert task is not None
     assert [step.expression for step in task.steps] == ["(50 / 100)*48", "48-r0", "r1+1.00"]
+
+
+def test_large_numbers_are_read_whole() -> None:
+    chain = "<<1,200*2.50=3000>>\n#### 3,000"
+    trace, _ = run_events(
+        engine(chain, chain), loop_settings(1), question="1,200 pens at $2.50 and .5?"
+    )
+    task = of_trace(trace, ())
+    assert task is not None
+    assert list(task.numbers.values()) == [1200, Fraction(5, 2), Fraction(1, 2)]
+    assert (task.steps[0].expression, task.steps[0].value) == ("1200*2.50", 3000)
 
 
 def test_no_agreement_gives_no_task_but_the_checked_rules() -> None:

@@ -144,7 +144,9 @@ def test_hints_leave_out_what_the_pupil_found(session: Session, eggs: Task) -> N
         ("900", "The digits look good. Check the zeros and the decimal point."),
         ("25", "25 stands in the question. What can you work out with it?"),
         ("77", "Not yet. Try again, or type /hint."),
-        ("cheese", "I could not find a number in that. Type one like 18, 2.50 or 3/4."),
+        ("what do i do", "I understand numbers, calculations and commands. Stuck? Type /hint for a "
+                         "small step."),
+        ("5x5x", "I could not find a number in that. Type one like 18, 2.50 or 3/4."),
         ("3 or 4", "I see more than one number. Which one is your answer?"),
         ("2:30", "That looks like a clock time. Type one number, like 90 or 1.5."),
         ("1" * 500, "That is very long! Type just a number, or a calculation."),
@@ -289,6 +291,24 @@ def test_a_step_that_comes_to_the_answer_is_not_worked(session: Session) -> None
         "Next step: add.",
         "Last step: subtract.",
         "Last step: subtract. Work out 28 - 5.",
+    ]
+
+
+def test_a_step_that_comes_to_the_answer_is_not_worked_even_where_that_is_seen(
+    session: Session,
+) -> None:
+    """The question shows 20, so that 20 may be said, but not that a step comes to it."""
+    row = ROW | {
+        "question": ["{n} has {a} pens in {b} boxes, {c} in all boxes but one. How many a box?"],
+        "slots": {"n": "person", "a": [40, 40, 1], "b": [2, 2, 1], "c": [20, 20, 1]},
+        "steps": [["t", "a / b", "{a} / {b} = {t} a box"], ["u", "t + c", "{t} + {c} = {u} pens"],
+                  ["v", "u - c", "{u} - {c} = {v} pens"]],
+        "answer": "v",
+    }  # fmt: skip
+    family = from_row(row, "here:1")
+    task = tasks.of_practice(family, draw(family, 0))
+    assert [rung.text for rung in ladder.rungs(task) if rung.kind == "worked"] == [
+        "20 + 20 = 40 pens"
     ]
 
 

@@ -203,14 +203,18 @@ class _Running:
 
     def _go_on(self, flags: Flags, families: Families) -> None:
         """Take up what the last session left; flags count more."""
-        text = self._store.take_slot() or self._store.newest()
+        mine = self._store.take_slot()
+        text = mine or self._store.newest()
         if text is None or (flags.level is not None and flags.topic is not None):
             return
         before = saved.from_json(text, self._state, families)
-        if flags.level is None and flags.topic is None and not self._thinker:
+        if flags.level is not None or flags.topic is not None or self._thinker:
+            level = before.level if flags.level is None else self._state.level
+            self._state = replace(self._state, level=level)
+        elif mine:
             self._state = before
-        elif flags.level is None:
-            self._state = replace(self._state, level=before.level)
+        else:  # of a session that still runs: its problem is its own
+            self._state = replace(self._state, level=before.level, topic=before.topic)
 
 
 def _thinker(flags: Flags) -> "Thinker | None":

@@ -188,7 +188,8 @@ def _attempt(state: State, text: str, line: Line) -> Outcome:
         return _right(state, task)
     if found.verdict == "unread":
         unclear = typed(text, task.money, coins="quarter" in task.question).unclear
-        return state, (Say("plain", wording.UNREAD[unclear]),)
+        words = unclear == "no number" and not any(map(str.isdigit, text))
+        return state, (Say("plain", wording.NO_DIGITS if words else wording.UNREAD[unclear]),)
     if found.verdict in ("plan", "step"):
         return state, (Say("good", wording.finding(task, found)),)
     return _wrong(state, task, found)

@@ -119,7 +119,6 @@ class Store:
             database = sqlite3.connect(name, timeout=PATIENCE, isolation_level=None)
             with _closed_on_failure(database):
                 database.execute("PRAGMA journal_mode = WAL")
-                database.execute("PRAGMA secure_delete = ON")
                 _migrate(database, name)
         except (sqlite3.Error, OSError) as error:
             raise _fault(place, error) from None
@@ -233,7 +232,7 @@ class Store:
         with self._writing() as write:
             for table in ("result", "card", "session"):
                 write(f"DELETE FROM {table}", ())
-        self._database.execute("VACUUM")
+        self._database.execute("VACUUM")  # deleted rows stay in the file's free pages else
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager

@@ -18,7 +18,7 @@ Money = Literal["dollars", "cents", ""]
 _NAME = re.compile(r"[A-Za-z]\w*")
 _CALCULATION = re.compile(r"\S+ = (\$?)<<[^<>]*>>")
 _SIGN = re.compile(r"([-+*/])")
-_DECIMAL = re.compile(r"(?:\d+(?:,\d{3})*)?\.?\d+")
+_DECIMAL = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?|\.\d+")
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ TRIED = "You had that one before. Try another way, or type /hint."
 UP = "You got these all by yourself. Let us go one level up!"
 DOWN = "Let us warm up with some easier ones."
 STUCK = "That is fine. Type /hint and we go one small step at a time."
+NO_DIGITS = "I understand numbers, calculations and commands. Stuck? Type /hint for a small step."
 UNREAD = {
     "no number": "I could not find a number in that. Type one like 18, 2.50 or 3/4.",
     "two numbers": "I see more than one number. Which one is your answer?",
