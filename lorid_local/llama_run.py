@@ -209,7 +209,8 @@ class Run:
         sample.take(token, self.model.piece(token))
         if not sample.request.calculator or sample.finish:
             return
-        forced = self.model.continuation("=", calculator.result(sample.text))
+        computed = calculator.result(sample.text)
+        forced = self.model.continuation("=", computed) if computed else []
         fits = sample.tokens + len(forced) < sample.request.max_tokens
         if fits and len(sample.tokens_pending) + len(forced) <= self.context.batch:
             for token in forced:

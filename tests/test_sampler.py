@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lorid_local.errors import EngineError
-from lorid_local.sampler import Logits, Sampler
+from lorid_local.sampler import BLOCK, Logits, Sampler
 
 DRAWS = 4000
 
@@ -50,6 +50,26 @@ def test_the_nucleus_of_a_large_vocabulary_is_the_fewest_likeliest_tokens() -> N
     sums = np.cumsum(weights[order]) / weights.sum()
     nucleus = {int(t) for t in order[: int(np.searchsorted(sums, 0.3)) + 1]}
     assert shares(values, 1.0, 0.3).keys() == nucleus
+
+
+@pytest.mark.parametrize("size", [3, BLOCK, BLOCK + 1, 5 * BLOCK - 7])
+def test_without_a_nucleus_each_token_is_drawn_as_by_one_long_sum(size: int) -> None:
+    values = np.random.default_rng(2).normal(0, 2, size).astype(np.float32)
+    sampler, random = Sampler(temperature=1.5, top_p=1.0, seed=5), np.random.default_rng(5)
+    weights = np.exp((values - values.max()) / np.float32(1.5))
+    sums = weights.cumsum(dtype=np.float64)
+    for _ in range(500):
+        token = int(np.searchsorted(sums, random.random() * sums[-1], side="right"))
+        assert sampler.draw(values) == token
+
+
+def test_the_logits_are_left_as_they_are_and_may_differ_in_number() -> None:
+    sampler = Sampler(temperature=0.7, top_p=0.9, seed=5)
+    for size in (7, 9, 7):
+        values = logits(*range(1, size + 1))
+        before = values.copy()
+        assert 0 <= sampler.draw(values) < size
+        assert (values == before).all()
 
 
 def test_temperature_0_is_greedy_and_takes_the_first_of_equals() -> None:
