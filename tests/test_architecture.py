@@ -105,8 +105,9 @@ def test_llama_cpp_is_imported_in_one_place() -> None:
 
 
 def test_torch_is_imported_in_one_place() -> None:
-    assert importers("torch", "transformers", "peft") == {"lorid_train.sft", "lorid_train.merged"}
-    assert importers("lorid_train.merged") == {"lorid_train.sft"}
+    below = {"lorid_train.merged", "lorid_train.parallel"}
+    assert importers("torch", "transformers", "peft") == {"lorid_train.sft", *below}
+    assert importers(*below) == {"lorid_train.sft"}
 
 
 def test_click_is_imported_by_the_commands_alone() -> None:

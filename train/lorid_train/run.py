@@ -4,6 +4,7 @@ Only `start` imports torch (through `sft`): everything that can be wrong is chec
 """
 
 import json
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,12 +16,13 @@ from lorid_local.base import sha256
 from lorid_local.engine import Role
 from lorid_local.errors import MissingExtra, ModelError, OutputError
 from lorid_local.prompts import profile
-from lorid_train import data, masking
+from lorid_train import curve, data, masking
 from lorid_train.built import MANIFEST as MADE_OF
 from lorid_train.built import file_name
 from lorid_train.recipe import Recipe
 
 MANIFEST = "run.json"
+CURVE = "loss.svg"
 
 
 def start(
@@ -31,6 +33,8 @@ def start(
     An interrupted run goes on from its last checkpoint when started again.
     Raises TrainError, ModelError, MissingExtra, OutputError.
     """
+    if os.environ.get("RANK", "0") != "0":  # of several processes one tells
+        say = _nothing
     run = recipe.run(role)
     examples = data.build(
         recipe.data, root, role, profile(recipe.prompt), run.imperfect_rules, recipe.seed
@@ -46,15 +50,20 @@ def start(
     sft = _sft()
     learner = sft.load(
         base, recipe.lora, threads=recipe.threads, seed=recipe.seed, start_from=run.start_from,
-        precision=recipe.precision,
+        precision=recipe.precision, gradient_checkpointing=recipe.gradient_checkpointing,
     )  # fmt: skip
     encode, end = sft.encoder(learner.tokenizer), learner.tokenizer.eos_token_id
     encoded = [masking.encode_example(e, encode, end) for e in examples.kept]
     fitting = [e for e in encoded if len(e.ids) <= run.max_length]
     say(f"{len(fitting)} of them fit in {run.max_length} tokens")
     figures = sft.train(learner, fitting, run, out, seed=recipe.seed, progress=progress)
-    _write_manifest(recipe, role, root, out, len(fitting), figures)
+    if learner.here.first:
+        _write_manifest(recipe, role, root, out, len(fitting), figures)
     return out / "adapter"
+
+
+def _nothing(text: str) -> None:
+    pass
 
 
 def _checked_base(recipe: Recipe) -> Path:
@@ -94,4 +103,6 @@ def _write_manifest(
         "machine": platform.processor() or platform.machine(),
         **figures,
     }
+    title = f"{recipe.name} {role.value}: loss"
+    (out / CURVE).write_text(curve.svg(figures["losses"], title), encoding="utf-8")
     (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
