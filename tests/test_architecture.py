@@ -107,8 +107,8 @@ def test_llama_cpp_is_imported_in_one_place() -> None:
 
 
 def test_torch_is_imported_in_one_place() -> None:
-    # training, its one product a linear, an engine on torch, PEFT's own logits to compare with
-    names = ("sft", "merged", "torch_engine", "peft_logits")
+    # training, its one product a linear, its processes, an engine on torch, PEFT's own logits
+    names = ("sft", "merged", "parallel", "torch_engine", "peft_logits")
     assert importers("torch", "transformers", "peft") == {f"lorid_train.{name}" for name in names}
 
 

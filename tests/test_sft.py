@@ -1,10 +1,16 @@
 """Training for real, on a tiny model: what is learnt, what is masked, what a resume gives."""
 
 import json
+import os
+import signal
+import socket
+import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -148,6 +154,93 @@ def test_a_resumed_run_has_the_loss_curve_of_an_uninterrupted_one(
     assert losses(tmp_path / "cut") == whole
 
 
+def in_child(work: Callable[[], None]) -> int:
+    """Run `work` in a forked process, which has torch loaded; return its id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork, where there are threads
+def test_a_run_that_was_killed_goes_on_with_the_same_loss_curve(base: Path, tmp_path: Path) -> None:
+    lora = replace(LORA, dropout=0.1)  # so that the random state counts, too
+
+    def train(out: Path, progress: Callable[[sft.Step], None] = silent) -> list[float]:
+        learner = sft.load(base, lora, threads=1, seed=1, precision="f32")
+        found = sft.train(learner, encoded(learner), RUN, out, seed=1, progress=progress)
+        return list(found["losses"])
+
+    whole, cut = train(tmp_path / "whole"), tmp_path / "cut"
+    child = in_child(lambda: train(cut, lambda step: time.sleep(0.05)) and None)
+    while not (cut / sft.CHECKPOINT).exists():
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not (cut / "adapter").exists()
+    seen: list[int] = []
+    assert train(cut, lambda step: seen.append(step.number)) == whole
+    assert seen[0] > RUN.checkpoint_steps
+    name = "adapter/adapter_model.safetensors"
+    assert (cut / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_two_processes_have_the_loss_curve_of_one(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = sft.load(base, LORA, threads=1, seed=1, precision="f32")
+    one = sft.train(alone, encoded(alone), RUN, tmp_path / "one", seed=1, progress=silent)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for name, value in (("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", port)):
+        monkeypatch.setenv(name, value)
+
+    def work(rank: int) -> None:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+        learner = sft.load(base, LORA, threads=1, seed=1, precision="f32")
+        told: list[int] = []
+        figures = sft.train(learner, encoded(learner), RUN, tmp_path / "two", seed=1,
+                            progress=lambda step: told.append(step.number))  # fmt: skip
+        record = {"told": len(told), "losses": figures["losses"]}
+        (tmp_path / f"{rank}.json").write_text(json.dumps(record))
+
+    children = [in_child(lambda rank=rank: work(rank)) for rank in (0, 1)]  # type: ignore[misc]
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first["losses"] == second["losses"]
+    assert first["losses"] == pytest.approx(one["losses"], abs=2e-3)
+    assert (first["told"], second["told"]) == (one["steps"], 0)
+    assert (tmp_path / "two/adapter/adapter_config.json").is_file()
+
+
+def test_gradient_checkpointing_changes_the_memory_and_not_the_loss(
+    base: Path, learner: sft.Learner, tmp_path: Path
+) -> None:
+    saving = sft.load(base, LORA, threads=1, seed=1, precision="f32", gradient_checkpointing=True)
+    assert saving.model.get_base_model().is_gradient_checkpointing
+    held = []
+    for one in (learner, saving):
+        kept: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t
+        ):
+            sft.target_loss(one.model.train(), encoded(one)[:5], one.device)
+        held.append(sum(kept))
+    assert held[1] < held[0] / 2
+    losses = [
+        sft.train(one, encoded(one), RUN, tmp_path / name, seed=1, progress=silent)["losses"]
+        for one, name in ((learner, "a"), (saving, "b"))
+    ]
+    assert losses[0] == losses[1]
+
+
 def test_a_checkpoint_of_another_run_is_refused(learner: sft.Learner, tmp_path: Path) -> None:
     examples = encoded(learner)
     short = recipes.Run(batch_tokens=400, token_budget=1)
@@ -210,6 +303,11 @@ def test_a_recipe_runs_from_start_to_end_and_leaves_a_manifest(
     assert manifest["examples"] == 23
     assert set(manifest["data_sha256"]) == {"train.jsonl", "rules.jsonl"}
     assert len(manifest["losses"]) == manifest["steps"] > 0
+    picture = ElementTree.parse(out / "loss.svg").getroot()
+    lines = picture.findall("{http://www.w3.org/2000/svg}polyline")
+    assert [len(line.attrib["points"].split()) for line in lines] == [manifest["steps"]] * 2
+    texts = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[0] == "tiny ir: loss" and texts[-1] == f"step {manifest['steps']}"
 
 
 def test_a_run_whose_time_is_over_goes_on_when_started_again(

@@ -102,6 +102,7 @@ class Recipe:
     seed: int = 1
     threads: int = 0
     precision: Precision = "auto"
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         if self.prompt not in PROFILES:

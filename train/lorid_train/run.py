@@ -5,6 +5,7 @@ Only `start` imports torch (through `sft`): everything that can be wrong is chec
 
 import json
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +18,13 @@ from lorid_local.base import sha256
 from lorid_local.engine import Role
 from lorid_local.errors import MissingExtra, ModelError, OutputError
 from lorid_local.prompts import profile
-from lorid_train import data, masking
+from lorid_train import curve, data, masking
 from lorid_train.built import MANIFEST as MADE_OF
 from lorid_train.built import file_name
 from lorid_train.recipe import Recipe
 
 MANIFEST = "run.json"
+CURVE = "loss.svg"
 
 
 def start(
@@ -36,6 +38,8 @@ def start(
     Raises TrainError, TrainPaused, ModelError, MissingExtra, OutputError.
     """
     until = time.monotonic() + 60 * minutes
+    if os.environ.get("RANK", "0") != "0":  # of several processes one tells
+        say = _nothing
     run = recipe.run(role)
     examples = data.build(
         recipe.data, root, role, profile(recipe.prompt), run.imperfect_rules, recipe.seed
@@ -51,7 +55,7 @@ def start(
     sft = _sft()
     learner = sft.load(
         base, recipe.lora, threads=recipe.threads, seed=recipe.seed, start_from=run.start_from,
-        precision=recipe.precision,
+        precision=recipe.precision, gradient_checkpointing=recipe.gradient_checkpointing,
     )  # fmt: skip
     encode = sft.encoder(learner.tokenizer, _texts(examples.kept))
     end = learner.tokenizer.eos_token_id
@@ -61,8 +65,13 @@ def start(
     figures = sft.train(
         learner, fitting, run, out, seed=recipe.seed, progress=progress, until=until
     )
-    _write_manifest(recipe, role, root, out, len(fitting), figures)
+    if learner.here.first:
+        _write_manifest(recipe, role, root, out, len(fitting), figures)
     return out / "adapter"
+
+
+def _nothing(text: str) -> None:
+    pass
 
 
 def _texts(examples: list[data.Example]) -> Iterator[str]:
@@ -108,4 +117,6 @@ def _write_manifest(
         "machine": platform.processor() or platform.machine(),
         **figures,
     }
+    title = f"{recipe.name} {role.value}: loss"
+    (out / CURVE).write_text(curve.svg(figures["losses"], title), encoding="utf-8")
     (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

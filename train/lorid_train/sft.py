@@ -1,7 +1,8 @@
 """Supervised fine-tuning of one role's LoRA on the base read from its GGUF.
 
-The only module that imports torch, transformers and peft. The loss is on the targets, and
-the logits are computed there only: on a small model the head is a fifth of the work.
+Imports torch, transformers and peft, as only `merged` and `parallel` below it do. The loss is on
+the targets, and the logits are computed there only: on a small model the head is a fifth of the
+work.
 """
 
 import io
@@ -12,7 +13,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +25,10 @@ from transformers.utils import logging as transformers_logging
 
 from lorid_local.errors import TrainError, TrainPaused
 from lorid_local.prompts import Encode
+from lorid_train import parallel
 from lorid_train.masking import Encoded, plan
 from lorid_train.merged import merge
+from lorid_train.parallel import Place, place
 from lorid_train.recipe import Lora, Precision, Run
 
 IGNORED = -100  # the label that carries no loss, torch's default
@@ -58,18 +61,29 @@ class Learner:
     model: Any
     tokenizer: Any
     device: torch.device
+    here: Place = field(default_factory=Place)
 
 
-def load(base: Path, lora: Lora, *, threads: int, seed: int, start_from: str = "",
-         precision: Precision = "auto") -> Learner:  # fmt: skip
+def load(
+    base: Path,
+    lora: Lora,
+    *,
+    threads: int,
+    seed: int,
+    start_from: str = "",
+    precision: Precision = "auto",
+    gradient_checkpointing: bool = False,
+) -> Learner:
     """Load `base` dequantized and put an adapter on it, in f32; raises TrainError.
 
     `precision` is the base's: auto is bf16 where the machine multiplies it fast, else f32.
+    `gradient_checkpointing` computes each layer twice, and keeps its activations not at all.
     """
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    on = device()
+    here = place()
+    on = parallel.device(here)
     tokenizer, model = read(base, precision, on)
     model.config.use_cache = False
     config = LoraConfig(
@@ -86,12 +100,9 @@ def load(base: Path, lora: Lora, *, threads: int, seed: int, start_from: str = "
     if start_from:
         _start_from(peft_model, Path(start_from))
     merge(peft_model)
-    return Learner(peft_model.to(on), tokenizer, on)
-
-
-def device() -> torch.device:
-    """Return where torch computes on this machine."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return Learner(peft_model.to(on), tokenizer, on, here)
 
 
 def read(base: Path, precision: Precision, on: torch.device) -> tuple[Any, Any]:
@@ -152,8 +163,10 @@ def train(learner: Learner, examples: list[Encoded], run: Run, out: Path, *, see
             group["lr"] = run.learning_rate * schedule(number, len(batches), run.warmup)
         loss = _step(learner, optimizer, weights, batch, run.clip)
         state.record(number, loss, sum(len(e.ids) for e in batch), time.monotonic() - started)
-        progress(state.step(len(batches)))
-        if time.monotonic() >= until and number + 1 < len(batches):
+        if learner.here.first:
+            progress(state.step(len(batches)))
+        over = parallel.any_of(time.monotonic() >= until, learner.here)
+        if over and number + 1 < len(batches):
             _save_checkpoint(learner, optimizer, state, out)
             raise TrainPaused(
                 f"{out}: the time is over at step {number + 1} of {len(batches)}",
@@ -162,7 +175,9 @@ def train(learner: Learner, examples: list[Encoded], run: Run, out: Path, *, see
         if (number + 1) % run.checkpoint_steps == 0:
             _save_checkpoint(learner, optimizer, state, out)
     _save_checkpoint(learner, optimizer, state, out)
-    learner.model.save_pretrained(out / "adapter")
+    if learner.here.first:
+        learner.model.save_pretrained(out / "adapter")
+    parallel.wait(learner.here)
     return state.figures(len(batches))
 
 
@@ -174,8 +189,13 @@ def schedule(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, total - ramp)))
 
 
-def target_loss(model: Any, batch: list[Encoded], device: torch.device) -> torch.Tensor:
-    """Return the mean loss over the target tokens of `batch`."""
+def target_loss(
+    model: Any, batch: list[Encoded], device: torch.device, tokens: int = 0
+) -> torch.Tensor:
+    """Return the mean loss over the target tokens of `batch`.
+
+    Of a part of a batch, with the whole batch's target `tokens`: what the part adds to the mean.
+    """
     width = max(len(e.ids) for e in batch)
     ids = torch.zeros(len(batch), width, dtype=torch.long)
     labels = torch.full((len(batch), width), IGNORED)
@@ -189,23 +209,38 @@ def target_loss(model: Any, batch: list[Encoded], device: torch.device) -> torch
     hidden = causal.model(input_ids=ids, use_cache=False).last_hidden_state
     wanted = labels[:, 1:] != IGNORED
     logits = causal.lm_head(hidden[:, :-1][wanted])
-    return F.cross_entropy(logits.float(), labels[:, 1:][wanted])
+    if not tokens:
+        return F.cross_entropy(logits.float(), labels[:, 1:][wanted])
+    return F.cross_entropy(logits.float(), labels[:, 1:][wanted], reduction="sum") / tokens
 
 
 def _step(learner: Learner, optimizer: Any, weights: list[Any], batch: list[Encoded],
           clip: float) -> float:  # fmt: skip
-    loss = target_loss(learner.model, batch, learner.device)
-    value = float(loss.detach())
+    loss = _share_of_loss(learner, batch)
+    if loss.requires_grad:
+        loss.backward()
+    value = float(parallel.add_up(weights, loss.detach(), learner.here))
     if not math.isfinite(value):
         raise TrainError(
             f"the loss is {value}: training has diverged; the last checkpoint is kept",
             hint="lower learning_rate in the recipe and start again in a fresh --out folder",
         )
-    loss.backward()
     torch.nn.utils.clip_grad_norm_(weights, clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return value
+
+
+def _share_of_loss(learner: Learner, batch: list[Encoded]) -> torch.Tensor:
+    """Return the loss of this process's examples of `batch`, a share of the batch's mean."""
+    here = learner.here
+    if here.world == 1:
+        return target_loss(learner.model, batch, learner.device)
+    mine = batch[here.rank :: here.world]
+    if not mine:
+        return torch.zeros((), device=learner.device)
+    tokens = sum(len(e.ids) - e.prompt_length for e in batch)
+    return target_loss(learner.model, mine, learner.device, tokens)
 
 
 class _State:
@@ -244,12 +279,15 @@ class _State:
 
 def _save_checkpoint(learner: Learner, optimizer: Any, state: _State, out: Path) -> None:
     """Write the checkpoint beside the old one, then put it in its place."""
+    if not learner.here.first:
+        return
     out.mkdir(parents=True, exist_ok=True)
     part = out / (CHECKPOINT + ".part")
     record = {
         "adapter": get_peft_model_state_dict(learner.model),
         "optimizer": optimizer.state_dict(),
         "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all(),  # an empty list without CUDA
         "state": {k: v for k, v in vars(state).items() if k != "out"},
     }
     try:
@@ -265,7 +303,7 @@ def _resume(learner: Learner, optimizer: Any, out: Path, *, fingerprint: list[in
     path = out / CHECKPOINT
     if not path.is_file():
         return state
-    record = torch.load(path, weights_only=True)
+    record = torch.load(path, map_location="cpu", weights_only=True)
     if record["state"]["fingerprint"] != fingerprint:
         raise TrainError(
             f"{path}: belongs to another run (other data, seed or batch plan)",
@@ -274,6 +312,8 @@ def _resume(learner: Learner, optimizer: Any, out: Path, *, fingerprint: list[in
     set_peft_model_state_dict(learner.model, record["adapter"])
     optimizer.load_state_dict(record["optimizer"])
     torch.set_rng_state(record["rng"])
+    if record.get("cuda_rng") and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(record["cuda_rng"])
     vars(state).update(record["state"])
     return state
 

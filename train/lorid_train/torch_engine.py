@@ -21,7 +21,7 @@ from lorid_local import calculator
 from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Request, Role, never
 from lorid_local.errors import EngineError, TrainError
 from lorid_local.sample import Sample
-from lorid_train import masking, sft
+from lorid_train import masking, parallel, sft
 from lorid_train.recipe import Precision
 
 BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}
@@ -51,7 +51,7 @@ class TorchEngine:
     def __init__(self, base: Path, adapters: Mapping[Role, Path] | None = None, *,
                  precision: Precision = "auto", width: int = WIDTH) -> None:  # fmt: skip
         self.width = width
-        self.device = sft.device()
+        self.device = parallel.device(parallel.place())
         self.tokenizer, bare = sft.read(base, precision, self.device)
         if type(self.tokenizer.backend_tokenizer.decoder).__name__ != "ByteLevel":
             raise TrainError(f"{base}: TorchEngine reads byte-level tokenizers only")
