@@ -2,8 +2,8 @@
 
     python benchmarks/eval_replay.py --problems 500 --rounds 20
 
-The samples are made up here: chains of the length that the bundled model writes, right in about
-a third of all cases. CPU seconds, as other processes may be at work.
+The samples are made up here: chains of the length that the bundled model writes, right in some
+share of all cases. CPU seconds, as other processes may be at work.
 """
 
 import random
@@ -36,21 +36,21 @@ def sentence(rng: random.Random) -> str:
     )
 
 
-def text(role: Role, right: int, rng: random.Random) -> str:
-    """Return a text of one role; its answer is `right` in a third of all cases."""
+def text(role: Role, right: int, skill: float, rng: random.Random) -> str:
+    """Return a text of one role; its answer is `right` in a share `skill` of all cases."""
     if role is Role.KG:
         picks = [[rng.choice(words) for words in (THINGS, WORDS, NAMES, SIGNS)] for _ in range(3)]
         return "\n".join(
             f"- The {a} of a {b} are those of {c}, {d} the rest." for a, b, c, d in picks
         )
-    said = right if rng.random() < 1 / 3 else rng.randint(1, 200)
+    said = right if rng.random() < skill else rng.randint(1, 10_000)
     lines = [sentence(rng) for _ in range(4)]
     if role is Role.IR:
         lines = [line[line.index("<<") : line.index(">>") + 2] for line in lines]
     return "\n".join([*lines, f"#### {said}"])
 
 
-def made_up(problems: int, rounds: int) -> store.Contents:
+def made_up(problems: int, rounds: int, skill: float) -> store.Contents:
     """Return samples of so many problems and rounds."""
     rng = random.Random(0)
     contents = store.Contents("made up", {"seed": 0})
@@ -61,7 +61,7 @@ def made_up(problems: int, rounds: int) -> store.Contents:
         contents.cases.append(case)
         for role in Role:
             for k in range(1, rounds + 1):
-                done = Completion(text(role, right, rng), "stop", rng.randint(30, 200))
+                done = Completion(text(role, right, skill, rng), "stop", rng.randint(30, 200))
                 contents.samples[store.Key(number, role, k)] = store.Taken(done, 0.1)
     return contents
 
@@ -77,10 +77,13 @@ def timed(name: str) -> Iterator[None]:
 @click.command()
 @click.option("--problems", default=500, show_default=True)
 @click.option("--rounds", default=20, show_default=True)
+@click.option(
+    "--skill", default=0.3, show_default=True, help="Share of right chains; at 0 none agree."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the report here.")
-def main(problems: int, rounds: int, out: Path | None) -> None:
+def main(problems: int, rounds: int, skill: float, out: Path | None) -> None:
     """Print what reading, replaying and reporting take."""
-    contents = made_up(problems, rounds)
+    contents = made_up(problems, rounds, skill)
     with timed("reading and judging each sample"):
         every = sampled.gather(contents)
     chosen = methods.parse(methods.DEFAULT, rounds)

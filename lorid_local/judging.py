@@ -4,12 +4,13 @@ Two protocols: `same-round` (the paper's text: IR and DR of one round agree) and
 (the authors' code: any answers of rounds 1..j agree).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 from lorid_local import prompts
-from lorid_local.answers import Answer, Unparsed, find, same, vote
+from lorid_local.answers import Answer, Unparsed, find, vote
 from lorid_local.engine import Completion, Role
 from lorid_local.trace import Round, Sample
 
@@ -55,8 +56,9 @@ def _shared(ir: Sequence[Sample | None], dr: Sequence[Sample | None]) -> Answer 
     """Return the answer that both pools hold; of several, the one with the most votes."""
     left = [s.answer for s in ir if s and isinstance(s.answer, Answer)]
     right = [s.answer for s in dr if s and isinstance(s.answer, Answer)]
-    shared = [a for a in left if any(same(a, b) for b in right)]
-    return max(shared, key=lambda a: sum(same(a, b) for b in (*left, *right)), default=None)
+    there = set(map(_key, right))
+    shared = [a for a in left if _key(a) in there]
+    return _first_of_most(shared, [*left, *right])
 
 
 def best_guess(rounds: Sequence[Round]) -> Answer | None:
@@ -72,4 +74,15 @@ def best_guess(rounds: Sequence[Round]) -> Answer | None:
 
 def _most_frequent(answers: Sequence[Answer | Unparsed | None]) -> Answer | None:
     votes = [a for a in answers if isinstance(a, Answer)]
-    return max(votes, key=lambda a: sum(same(a, b) for b in votes), default=None)
+    return _first_of_most(votes, votes)
+
+
+def _first_of_most(choices: Sequence[Answer], votes: Sequence[Answer]) -> Answer | None:
+    """Return the choice with the most votes, the first of equals."""
+    counts = Counter(map(_key, votes))
+    return max(choices, key=lambda a: counts[_key(a)], default=None)
+
+
+def _key(answer: Answer) -> tuple[str, int, int]:
+    """Two answers are the same if and only if their keys are; counting keys takes one pass."""
+    return answer.kind, answer.value.numerator, answer.value.denominator

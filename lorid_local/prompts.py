@@ -139,6 +139,8 @@ def printable(text: str) -> str:
 
     Keeps escape sequences from reaching a terminal and NUL bytes from reaching C code.
     """
+    if text.replace("\n", "").replace("\t", "").isprintable():  # nearly every text: much faster
+        return text
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in _UNPRINTABLE)
 
 

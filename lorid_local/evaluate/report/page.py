@@ -68,7 +68,8 @@ def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         for first, *rest in rows
     )
     return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr>'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}">'
+        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr>"
         f"</thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -268,7 +269,7 @@ def _samples(figures: Figures, replayed: Replayed) -> str:
     options = "".join(f'<option value="{k}">{escape(v)}</option>' for k, v in FILTERS.items())
     return f"""<section id="samples"><h2>Samples</h2>
 <p class="note">As lorid solve would go through them ({found["protocol"]}, t = {found["t"]}); texts
-of {texts}. Keys: j and k go to the next and the last problem, Enter opens it, / searches.</p>
+of {texts}. Keys: j and k go to the next and the previous problem, Enter opens it, / searches.</p>
 <div class="controls"><label for="filter">Show<select id="filter">{options}</select></label>
 <label for="words">with the words<input id="words" type="search"></label></div>
 <p id="count" role="status"><noscript>The list of samples needs JavaScript.</noscript></p>
