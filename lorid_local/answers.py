@@ -104,7 +104,7 @@ def vote(text: str, finish_reason: str) -> Answer | Unparsed:
     if finish_reason == "cancelled":
         return Unparsed("was cancelled")
     if finish_reason == "failed":
-        return Unparsed("llama.cpp failed on it")
+        return Unparsed("the engine failed on it")
     if finish_reason != "stop":
         return Unparsed(f"ended by {_quoted(finish_reason)}")
     answer = find(text, marked_only=True)

@@ -15,13 +15,16 @@ from lorid_local.errors import SettingsError, did_you_mean
 
 @dataclass(frozen=True)
 class Chat:
-    """How a model's chat template frames one user turn."""
+    """How a model's chat template frames one user turn. What frames it is special, the turn not."""
 
     before: str
     after: str
 
 
-CHATS = {"chatml": Chat("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")}
+CHATS = {
+    "chatml": Chat("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
+    "gemma": Chat("<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n"),
+}
 
 
 _FILLED_IN = re.compile(r"\{question\}|\{knowledge\}")
@@ -37,9 +40,18 @@ class Profile:
     kg: str
     dr: str
 
-    def parts(self, role: Role, question: str, knowledge: Sequence[str] = ()) -> tuple[Part, ...]:
-        """Return the prompt of `role`; the user's text is never marked special."""
-        chat = CHATS[self.chat]
+    def parts(
+        self,
+        role: Role,
+        question: str,
+        knowledge: Sequence[str] = (),
+        chat: Chat | None = None,
+    ) -> tuple[Part, ...]:
+        """Return the prompt of `role`; the user's text is never marked special.
+
+        `chat` takes the place of the profile's own, for a base without adapters.
+        """
+        chat = chat or CHATS[self.chat]
         template: str = getattr(self, role.value)
         filled = {"{question}": question, "{knowledge}": "\n".join(knowledge)}
         # in one pass: question and rules may themselves hold the text "{knowledge}"

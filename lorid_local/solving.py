@@ -23,6 +23,7 @@ from lorid_local.errors import (
     OutputError,
 )
 from lorid_local.judging import Protocol
+from lorid_local.prompting import PROMPTED, framed
 from lorid_local.prompts import tidy
 from lorid_local.render import Screen, screen
 from lorid_local.trace import Trace
@@ -30,7 +31,6 @@ from lorid_local.trace import Trace
 if TYPE_CHECKING:
     from lorid_local.llama import LlamaEngine
 
-PLAIN_PROMPT = "plain-1"  # for a base without adapters
 MAX_THREADS = 512  # GGML_MAX_N_THREADS; ggml crashes beyond it
 
 
@@ -53,6 +53,7 @@ class Flags:
     base_type: BaseType | None = None
     no_adapters: bool = False
     no_calculator: bool = False
+    chat: str | None = None
     seed: int = 0
     temperature: float | None = None
     top_p: float | None = None
@@ -63,6 +64,11 @@ class Flags:
     kv_type: Literal["f16", "q8_0"] = "f16"
     low_memory: bool = False
     verbose: bool = False
+
+    @property
+    def prompted(self) -> bool:
+        """True if the base is asked without adapters: -m alone means that model as it is."""
+        return self.no_adapters or (self.model is not None and self.bundle is None)
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ def run(flags: Flags) -> int:
     setup = settle(chosen.contents, flags)
     # interruptible first: ctypes swallows a KeyboardInterrupt in llama.cpp's log while it loads
     with interruptible() as interrupted, opened(chosen, flags) as engine:
+        setup = asked(setup, chosen, flags, engine)
         solver = _Solver(engine, setup, interrupted)
         if flags.file:
             return _solve_file(solver, todo, flags)
@@ -97,22 +104,32 @@ def settle(contents: bundles.BundleFile, flags: Flags) -> Setup:
     changed: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
     if flags.no_calculator:
         changed["calculator"] = False
-    if flags.no_adapters:
-        changed |= {"prompt": PLAIN_PROMPT, "adapter": "", "sha256": ""}
     over: dict[str, Any] = {"rounds": flags.rounds, "protocol": flags.protocol}
     over |= {"width": flags.width}
     try:
-        table = {r.value: replace(contents.roles.of(r), **changed) for r in Role}
+        own = PROMPTED if flags.prompted else contents.roles
+        table = {r.value: replace(own.of(r), **changed) for r in Role}
         settings = replace(contents.loop, **{k: v for k, v in over.items() if v is not None})
     except ValueError as error:
         raise InputError(str(error), hint="lorid solve --help") from None
-    own = not changed and flags.model is None and flags.base_type in (None, contents.base_type)
+    same = not changed and not flags.prompted and flags.model is None
+    same = same and flags.base_type in (None, contents.base_type)
     return Setup(
         loop.RoleTable(**table),
         settings,
-        contents.calibration if own else None,
+        contents.calibration if same else None,
         flags.seed,
         flags.timeout,
+    )
+
+
+def asked(setup: Setup, chosen: bundles.Bundle, flags: Flags, engine: "LlamaEngine") -> Setup:
+    """Return `setup` with the model's own chat format, where no role has an adapter."""
+    if any(setup.roles.of(role).adapter for role in Role):
+        return setup
+    where = str(flags.model or chosen.contents.name)
+    return replace(
+        setup, roles=framed(setup.roles, flags.chat, engine.template, engine.room, where)
     )
 
 
@@ -128,6 +145,11 @@ def check(flags: Flags) -> None:
         raise InputError(f"--timeout {flags.timeout}: expected seconds above 0")
     if flags.threads is not None and not 1 <= flags.threads <= MAX_THREADS:
         raise InputError(f"--threads {flags.threads}: expected 1 to {MAX_THREADS}")
+    if flags.chat and not flags.prompted:
+        raise InputError(
+            "--chat was given, but the bundle's adapters know one format only",
+            hint="lorid solve -m MODEL.gguf --chat FORMAT ...",
+        )
     if flags.ctx_size is not None and flags.ctx_size < 1:
         raise InputError(f"--ctx-size {flags.ctx_size}: expected 1 or more")
 
@@ -165,7 +187,7 @@ def opened(chosen: bundles.Bundle, flags: Flags) -> Iterator["LlamaEngine"]:
     from lorid_local.llama import LlamaEngine, Options
 
     base = base_file(chosen, flags)
-    adapters = {} if flags.no_adapters else chosen.adapters()
+    adapters = {} if flags.prompted else chosen.adapters()
     options = Options(
         threads=flags.threads or 0,
         context_size=flags.ctx_size or 0,
@@ -178,7 +200,7 @@ def opened(chosen: bundles.Bundle, flags: Flags) -> Iterator["LlamaEngine"]:
         engine = LlamaEngine(base, adapters, options)
     except ModelError as error:
         if flags.model and adapters:
-            error.hint = f"lorid solve --no-adapters -m {flags.model} ..."
+            error.hint = f"lorid solve -m {flags.model} ... (without --bundle: by prompts alone)"
         raise
     with engine:
         yield engine
