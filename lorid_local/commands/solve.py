@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lorid_local.commands.options import Width, option
+from lorid_local.commands.options import Width, option, server
 
 
 @click.command(short_help="Solve math word problems.")
@@ -38,6 +38,7 @@ from lorid_local.commands.options import Width, option
 @option("--kv-type", type=click.Choice(["f16", "q8_0"]), default="f16", show_default=True,
         help="How keys and values are cached.")  # fmt: skip
 @option("--low-memory", is_flag=True, help="One context for all roles: less memory, slower.")
+@server
 @option("-v", "--verbose", is_flag=True, help="Show llama.cpp's own log.")
 @click.help_option("-h", "--help")
 def command(**flags: Any) -> int:
