@@ -23,6 +23,8 @@ from lorid_local.errors import (
     OutputError,
 )
 from lorid_local.judging import Protocol
+from lorid_local.models import parts
+from lorid_local.models.shelf import located
 from lorid_local.prompting import PROMPTED, framed
 from lorid_local.prompts import tidy
 from lorid_local.render import Screen, screen
@@ -185,7 +187,10 @@ def base_file(chosen: bundles.Bundle, flags: Flags) -> Path:
     """Return the base's file, in the representation that the flags or the bundle ask for."""
     contents = chosen.contents
     kind = flags.base_type or ("as-shipped" if flags.model else contents.base_type)
-    path, sha256 = (flags.model, "") if flags.model else (chosen.base(), contents.base.sha256)
+    model = located(flags.model)
+    if model:
+        parts.check(model)
+    path, sha256 = (model, "") if model else (chosen.base(), contents.base.sha256)
     try:
         return derived(path, kind, sha256=sha256, say=_note)
     except OutputError as error:
@@ -205,8 +210,11 @@ def opened(chosen: bundles.Bundle, flags: Flags) -> Iterator["LlamaEngine"]:
     """Yield the engine that the flags ask for, as a solve uses it. Raises LoridError."""
     # after the flags and the problem were checked: llama_cpp and numpy take 0.3 s to import
     from lorid_local.llama import LlamaEngine, Options
+    from lorid_local.too_large import warning
 
     base = base_file(chosen, flags)
+    if told := warning(base):
+        _note(told)
     adapters = {} if flags.prompted else chosen.adapters()
     options = Options(
         threads=flags.threads or 0,

@@ -51,70 +51,78 @@ class Seen:
         return [body for path, body in self.asked if "completion" in path]
 
 
+class Handler(BaseHTTPRequestHandler):
+    """Asks its server's `answer` for a reply, sends it and notes what it saw."""
+
+    protocol_version = "HTTP/1.1"
+    server: "Server"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def handle(self) -> None:
+        with suppress(ConnectionResetError):  # a client that left while nothing was sent
+            super().handle()
+
+    def do_GET(self) -> None:
+        self.reply({})
+
+    def do_POST(self) -> None:
+        self.reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def reply(self, body: dict[str, Any]) -> None:
+        seen, sample = self.server.seen, "completion" in self.path
+        with seen.lock:
+            seen.asked.append((self.path, body))
+            seen.keys.add(self.headers.get("Authorization", ""))
+            seen.now += sample
+            seen.most = max(seen.most, seen.now)
+        try:
+            self.send(self.server.answer(self.path, body, seen))
+        except (BrokenPipeError, ConnectionResetError):
+            with seen.lock:
+                seen.left += 1
+            self.close_connection = True
+        finally:
+            with seen.lock:
+                seen.now -= sample
+
+    def send(self, reply: Reply) -> None:
+        time.sleep(reply.stall)
+        if reply.cut and not reply.pieces:
+            self.close_connection = True
+            return
+        self.send_response(reply.status)
+        for name, value in reply.headers:
+            self.send_header(name, value)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for piece in reply.pieces:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            time.sleep(reply.pause)
+        if reply.cut:
+            self.close_connection = True
+        else:
+            self.wfile.write(b"0\r\n\r\n")
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+    answer: Callable[[str, dict[str, Any], Seen], Reply]
+    seen: Seen
+
+
 @contextmanager
 def serving(answer: Callable[[str, dict[str, Any], Seen], Reply]) -> Iterator[Seen]:
     """Run a server whose replies `answer` gives; yields what it sees."""
-    seen = Seen()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def handle(self) -> None:
-            with suppress(ConnectionResetError):  # a client that left while nothing was sent
-                super().handle()
-
-        def do_GET(self) -> None:
-            self.reply({})
-
-        def do_POST(self) -> None:
-            self.reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-        def reply(self, body: dict[str, Any]) -> None:
-            with seen.lock:
-                seen.asked.append((self.path, body))
-                seen.keys.add(self.headers.get("Authorization", ""))
-                seen.now += "completion" in self.path
-                seen.most = max(seen.most, seen.now)
-            try:
-                self.send(answer(self.path, body, seen))
-            except (BrokenPipeError, ConnectionResetError):
-                seen.left += 1
-                self.close_connection = True
-            finally:
-                with seen.lock:
-                    seen.now -= "completion" in self.path
-
-        def send(self, reply: Reply) -> None:
-            time.sleep(reply.stall)
-            if reply.cut and not reply.pieces:
-                self.close_connection = True
-                return
-            self.send_response(reply.status)
-            for name, value in reply.headers:
-                self.send_header(name, value)
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            for piece in reply.pieces:
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-                time.sleep(reply.pause)
-            if reply.cut:
-                self.close_connection = True
-            else:
-                self.wfile.write(b"0\r\n\r\n")
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 256
-
     server = Server(("127.0.0.1", 0), Handler)
+    server.answer, server.seen = answer, Seen()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    seen.url = f"http://127.0.0.1:{server.server_address[1]}"
+    server.seen.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:
-        yield seen
+        yield server.seen
     finally:
         server.shutdown()
         server.server_close()

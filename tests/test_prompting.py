@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lorid_local import bundle as bundles
-from lorid_local import ending, loop, prompting
+from lorid_local import ending, loop, memory_plan, prompting, solving, too_large
 from lorid_local.answers import Answer, Unparsed
 from lorid_local.chat_template import Template
 from lorid_local.engine import Completion, Part, Request, Role
@@ -173,6 +173,20 @@ def test_one_command_for_any_model(tmp_path: Path) -> None:
     ran = lorid("solve", "-m", base, "-n", "4", "-r", "1", "2 + 2")
     assert ran.returncode == 3
     assert b"How sure: not measured for this case.\n" in ran.stderr
+
+
+def test_a_model_larger_than_memory_is_told_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = memory_plan.Machine(total=0.1, free=0.1)
+    monkeypatch.setattr(too_large, "machine", lambda: small)
+    base = tiny_llama_gguf(tmp_path / "tiny.gguf")
+    with solving.opened(bundles.find(), Flags(model=base)):
+        assert capsys.readouterr().err == (
+            f"Note: {base} takes {base.stat().st_size / 2**20:.0f} MiB and this machine has 0 MiB "
+            "of memory: it will be read from the disk again and again. A smaller one: lorid "
+            "models list\n"
+        )
 
 
 def test_one_command_for_a_model_without_template(tmp_path: Path) -> None:

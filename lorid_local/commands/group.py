@@ -9,6 +9,7 @@ from lorid_local import __version__
 # name -> one line for `lorid --help`; the command itself is `command` in the module of that name
 COMMANDS = {
     "solve": "Solve math word problems.",
+    "models": "Pull, import and list other models.",
     "practice": "Practice problems with computed answers.",
     "convert": "Convert a PEFT LoRA folder to a GGUF LoRA file.",
     "data": "Build training data whose every row is checked, show and check it.",
