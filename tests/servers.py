@@ -43,6 +43,7 @@ class Seen:
     most: int = 0
     now: int = 0
     left: int = 0
+    connections: int = 0
     url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -61,6 +62,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def handle(self) -> None:
+        with self.server.seen.lock:
+            self.server.seen.connections += 1
         with suppress(ConnectionResetError):  # a client that left while nothing was sent
             super().handle()
 

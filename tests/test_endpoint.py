@@ -121,6 +121,14 @@ def test_no_more_are_in_flight_than_was_said(kind: Any) -> None:
     assert 3 <= seen.most <= 6
 
 
+def test_a_connection_serves_again(kind: Any) -> None:
+    with kind(echo) as seen, EndpointEngine(seen.url, THREE, QUICK) as engine:
+        for _ in range(3):
+            engine.generate([IR])
+    assert len(seen.samples) == 3
+    assert seen.connections == 1
+
+
 def test_text_grows_and_ends_where_the_request_says(kind: Any) -> None:
     told: list[tuple[int, str]] = []
     request = replace(IR, max_tokens=200, stop=("STOP",))

@@ -251,7 +251,7 @@ def test_every_problem_is_answered_once_in_order_though_one_in_ten_fails() -> No
         ]
         assert all(isinstance(t, Trace) and t.status == "agreed" for t in outcomes)
         assert len(seen.samples) >= 3 * count * 1.1
-        assert seen.most > 40
+        assert seen.most > 10
 
 
 class Threaded(ScriptedEngine):

@@ -130,22 +130,23 @@ async def _stream(draft: Draft, prompt: Prompt, wire: Wire, dialect: Dialect) ->
     request, before = draft.request, draft.tokens
     path, body = dialect.ask(request, prompt, request.max_tokens - before)
     events = wire.events(path, body)
+    finish = ""
     try:
-        finish = ""
-        async for event in events:
+        async for event in events:  # to its end, so that the connection can serve again
             delta = dialect.delta(event)
             if ended := _taken(draft, delta, before):
                 return ended
             finish = finish or delta.finish
-            if finish and not delta.text and delta.used is not None:
-                break  # nothing comes behind the count
-        if finish == "stop":
-            draft.tokens = max(draft.tokens, before + 1)
-        if finish:
-            return finish
+    except Trouble:
+        if not finish:
+            raise
     finally:
         await events.aclose()  # type: ignore[attr-defined]  # an async generator
-    raise Trouble("ended in the middle of an answer" if draft.text else "answered nothing")
+    if not finish:
+        raise Trouble("ended in the middle of an answer" if draft.text else "answered nothing")
+    if finish == "stop":
+        draft.tokens = max(draft.tokens, before + 1)
+    return finish
 
 
 def _taken(draft: Draft, delta: Delta, before: int) -> str:
