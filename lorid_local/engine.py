@@ -36,7 +36,8 @@ class Request:
     temperature 0 means greedy; otherwise temperature is applied before top_p, as in
     Hugging Face and vLLM. `stop` strings end the sample and are not part of its text; a whole
     line that begins with `last_line` and a number ends it too, and stays in its text.
-    `calculator` asks for exact results behind `<<48/2=` (see `calculator`).
+    `calculator` asks for exact results behind `<<48/2=` (see `calculator`). `latex` tells who
+    judges the sample that its answer may be any LaTeX; no engine reads it.
     """
 
     role: Role
@@ -48,6 +49,7 @@ class Request:
     stop: tuple[str, ...] = ()
     last_line: str = ""
     calculator: bool = False
+    latex: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Literal
 from lorid_local import prompts, thoughts
 from lorid_local.answers import Answer, Unparsed, find, same, vote
 from lorid_local.engine import Completion, Request, Role
+from lorid_local.latex_answers import latex_vote
 from lorid_local.trace import Round, Sample
 
 Protocol = Literal["same-round", "pooled"]
@@ -25,7 +26,8 @@ def sample(request: Request, number: int, done: Completion) -> Sample:
     text = parts.said.strip()
     answer: Answer | Unparsed | None = None
     if request.role is not Role.KG:
-        answer = vote(text, done.finish_reason)
+        votes = latex_vote if request.latex else vote
+        answer = votes(text, done.finish_reason)
         if not parts.closed and done.finish_reason in ("stop", "length"):
             answer = Unparsed("its thought does not end")
     thought = parts.thought.strip()

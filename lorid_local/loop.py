@@ -34,6 +34,7 @@ class RoleSettings:
     stop: tuple[str, ...] = ()
     last_line: str = ""
     calculator: bool = False
+    latex: bool = False
     chat: prompts.Chat | None = None
 
     def __post_init__(self) -> None:
@@ -261,6 +262,7 @@ def request(
         stop=settings.stop,
         last_line=settings.last_line,
         calculator=settings.calculator,
+        latex=settings.latex,
     )
 
 

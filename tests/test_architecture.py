@@ -114,6 +114,11 @@ def test_the_network_is_reached_in_two_places() -> None:
     assert hub == {"lorid_local.models.hub"}
 
 
+def test_math_verify_runs_in_a_process_of_its_own() -> None:
+    assert importers("math_verify") == {"lorid_local.latex_worker"}
+    assert importers("lorid_local.latex_worker") == set()
+
+
 def test_click_is_imported_by_the_commands_alone() -> None:
     allowed = {m for m in MODULES if _within(m, "lorid_local.commands")} | {"lorid_local.cli"}
     assert importers("click") <= allowed
