@@ -85,7 +85,7 @@ def _all_rounds(text: str, engine: Engine, setup: Setup) -> dict[tuple[Role, int
             request = loop.request(setup.roles, role, question, drawn.rules, number, SEED)
             (done,) = engine.generate([request])
             samples[role, request.seed] = done
-            drawn = joined(drawn, sample(role, number, done))
+            drawn = joined(drawn, sample(request, number, done))
     return samples
 
 

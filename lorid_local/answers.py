@@ -22,16 +22,19 @@ MAX_LENGTH = 400  # characters of one answer
 class Answer:
     """An exact value and the text it was read from.
 
-    A time of day counts in minutes after midnight and equals no plain number.
+    A time of day counts in minutes after midnight and equals no plain number. An expression in
+    LaTeX (latex_answers) has no value: its text counts.
     """
 
     value: Fraction
     text: str
-    kind: Literal["number", "time"] = "number"
+    kind: Literal["number", "time", "latex"] = "number"
 
     @property
     def shown(self) -> str:
         """The value in one spelling: '18', '0.5', '1/3'; a time on the 24-hour clock, '15:30'."""
+        if self.kind == "latex":
+            return self.text
         hours, minutes = divmod(int(self.value), 60)
         return f"{hours}:{minutes:02d}" if self.kind == "time" else show(self.value)
 
@@ -77,8 +80,21 @@ def find(text: str, *, marked_only: bool = False) -> Answer | Unparsed:
     return _read_last(sentence) if sentence else Unparsed("the text is empty")
 
 
+def marked(text: str) -> list[str]:
+    """Return what stands behind the markers that decide (see `find`), as it is written."""
+    pieces = _marked(_before_run_on(text))
+    return [boxed[0] if (boxed := _boxed(piece)) and boxed[0] else piece for piece in pieces]
+
+
 def same(a: Answer, b: Answer) -> bool:
-    """True if both are the same value of the same kind, exactly: 0.5 is 1/2; 50% is not."""
+    """True if both are the same value of the same kind, exactly: 0.5 is 1/2; 50% is not.
+
+    Expressions in LaTeX are compared by their text and then by math-verify, bounded in time.
+    """
+    if "latex" in (a.kind, b.kind):
+        from lorid_local import latex  # starts processes, which numbers need not
+
+        return latex.same(a.shown, b.shown)
     return a.kind == b.kind and a.value == b.value
 
 
@@ -104,7 +120,7 @@ def vote(text: str, finish_reason: str) -> Answer | Unparsed:
     if finish_reason == "cancelled":
         return Unparsed("was cancelled")
     if finish_reason == "failed":
-        return Unparsed("llama.cpp failed on it")
+        return Unparsed("the engine failed on it")
     if finish_reason != "stop":
         return Unparsed(f"ended by {_quoted(finish_reason)}")
     answer = find(text, marked_only=True)

@@ -21,7 +21,7 @@ from lorid_local import bundle as bundles
 from lorid_local.cores import usable_cores
 from lorid_local.engine import Cancelled, Part, Request, Role
 from lorid_local.errors import ContextOverflow, ModelError
-from lorid_local.solving import Flags, base_file, check, interruptible, opened, settle
+from lorid_local.solving import Flags, asked, base_file, check, interruptible, opened, settle
 
 if TYPE_CHECKING:
     from lorid_local.llama import LlamaEngine
@@ -178,7 +178,7 @@ def measure(chosen: bundles.Bundle, flags: Flags, task: Task, interrupted: Cance
     """
     base = base_file(chosen, flags)  # written to the cache before any time is taken
     solved = solve(chosen, flags, task.repeat, interrupted)
-    named = [r for r in Role if chosen.contents.roles.of(r).adapter and not flags.no_adapters]
+    named = [r for r in Role if chosen.contents.roles.of(r).adapter and not flags.prompted]
     adapted = named[0] if named else None
     bare = next(role for role in Role if role is not adapted)
     # the engine gives an adapter to a role, so a role without one shows the bare base
@@ -204,6 +204,7 @@ def solve(chosen: bundles.Bundle, flags: Flags, repeat: int, interrupted: Cancel
         started = time.monotonic()
         with opened(chosen, flags) as engine:
             loaded = time.monotonic()
+            setup = asked(setup, chosen, flags, engine)
             events = loop.solve(PROBLEM, engine, setup.roles, setup.loop, cancelled=interrupted)
             trace = loop.finish(events, lambda event: None)
         _stop_if(interrupted)

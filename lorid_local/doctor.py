@@ -104,7 +104,7 @@ def examine(flags: Flags) -> Iterator["Check | Memory"]:
     chosen, check = tried("bundle", partial(_bundle, flags.bundle or bundles.DEFAULT))
     yield check
     if chosen:
-        if flags.no_adapters:
+        if flags.prompted:
             chosen = chosen.only()
         if not flags.model and chosen.contents.base_type != "as-shipped":
             yield cache()

@@ -34,8 +34,10 @@ class Request:
     """One sample to draw.
 
     temperature 0 means greedy; otherwise temperature is applied before top_p, as in
-    Hugging Face and vLLM. `stop` strings end the sample and are not part of its text.
-    `calculator` asks for exact results behind `<<48/2=` (see `calculator`).
+    Hugging Face and vLLM. `stop` strings end the sample and are not part of its text; a whole
+    line that begins with `last_line` and a number ends it too, and stays in its text.
+    `calculator` asks for exact results behind `<<48/2=` (see `calculator`). `latex` tells who
+    judges the sample that its answer may be any LaTeX; no engine reads it.
     """
 
     role: Role
@@ -45,7 +47,9 @@ class Request:
     temperature: float = 0.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
+    last_line: str = ""
     calculator: bool = False
+    latex: bool = False
 
 
 @dataclass(frozen=True)

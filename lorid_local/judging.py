@@ -9,19 +9,30 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from lorid_local import prompts
+from lorid_local import prompts, thoughts
 from lorid_local.answers import Answer, Unparsed, find, vote
-from lorid_local.engine import Completion, Role
+from lorid_local.engine import Completion, Request, Role
+from lorid_local.latex_answers import latex_vote
 from lorid_local.trace import Round, Sample
 
 Protocol = Literal["same-round", "pooled"]
 
 
-def sample(role: Role, number: int, done: Completion) -> Sample:
-    """Return a completion as a sample, with its vote or why it has none."""
-    text = prompts.printable(done.text).strip()
-    answer = None if role is Role.KG else vote(text, done.finish_reason)
-    return Sample(role, number, text, done.finish_reason, done.tokens, answer)
+def sample(request: Request, number: int, done: Completion) -> Sample:
+    """Return a completion as a sample, with its vote or why it has none.
+
+    What a thinking model thought is kept apart: it is neither a vote nor a rule.
+    """
+    parts = thoughts.split(thoughts.opened(request) + prompts.printable(done.text))
+    text = parts.said.strip()
+    answer: Answer | Unparsed | None = None
+    if request.role is not Role.KG:
+        votes = latex_vote if request.latex else vote
+        answer = votes(text, done.finish_reason)
+        if not parts.closed and done.finish_reason in ("stop", "length"):
+            answer = Unparsed("its thought does not end")
+    thought = parts.thought.strip()
+    return Sample(request.role, number, text, done.finish_reason, done.tokens, answer, thought)
 
 
 def joined(drawn: Round, sample: Sample) -> Round:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lorid_local.chat_template import Template
 from lorid_local.cores import usable_cores
 from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Part, Request, Role, never
 from lorid_local.errors import ContextOverflow, EngineError, ModelError
@@ -129,14 +130,31 @@ class LlamaEngine:
 
     def count(self, prompt: tuple[Part, ...]) -> int:
         """Return how many tokens a request's prompt takes."""
-        return (self._model.bos is not None) + len(encode(prompt, self._model.tokenize))
+        return len(self._encoded(prompt))
+
+    @property
+    def template(self) -> Template | None:
+        """The base's own chat template; None if its file holds none."""
+        return self._model.chat_template()
+
+    def _encoded(self, prompt: tuple[Part, ...]) -> list[int]:
+        """Return the prompt's tokens, BOS first where the model wants it.
+
+        A sentencepiece model reads all at once, as it would put a space before each part; it does
+        so only where what is not special reads the same as special text, so holds none.
+        """
+        tokens = [] if self._model.bos is None else [self._model.bos]
+        read = self._model.tokenize
+        texts = [part.text for part in prompt if not part.special]
+        if self._model.adds_space and all(read(t, True) == read(t, False) for t in texts):
+            return tokens + read("".join(part.text for part in prompt), True)
+        return tokens + encode(prompt, read)
 
     def _tokens(self, request: Request) -> list[int]:
-        tokens = [] if self._model.bos is None else [self._model.bos]
-        tokens += encode(request.prompt, self._model.tokenize)
+        tokens = self._encoded(request.prompt)
         if not tokens:
             raise EngineError("a request's prompt holds no tokens")
-        limit = self._limit()
+        limit = self.room
         if len(tokens) + request.max_tokens > limit:
             raise ContextOverflow(
                 f"the problem takes {len(tokens)} tokens and the answer up to "
@@ -145,8 +163,9 @@ class LlamaEngine:
             )
         return tokens
 
-    def _limit(self) -> int:
-        """Tokens that one sequence may hold."""
+    @property
+    def room(self) -> int:
+        """Tokens that one sequence may hold, prompt and answer."""
         return min(self.options.context_size or self._model.context_length,
                    self._model.context_length)  # fmt: skip
 

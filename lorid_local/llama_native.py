@@ -15,12 +15,15 @@ from typing import Any, Literal, NamedTuple
 import llama_cpp
 import numpy as np
 
+from lorid_local.chat_template import Template
 from lorid_local.errors import EngineError, ModelError
+from lorid_local.thoughts import TAGS
 
 KEPT_LOG_LINES = 200
 KvType = Literal["f16", "q8_0"]
 KV_TYPES = {"f16": llama_cpp.GGML_TYPE_F16, "q8_0": llama_cpp.GGML_TYPE_Q8_0}
 DEBUG_LEVEL, ERROR_LEVEL = 1, 4  # GGML_LOG_LEVEL_DEBUG, _ERROR
+TAGS_OF_THOUGHTS = {*TAGS, *TAGS.values()}
 MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ of llama.cpp
 ALL_LAYERS = -1
 BUFFER = re.compile(r"(\S+) +(model|LoRA|output|KV|compute) buffer size = +([\d.]+) MiB")
@@ -130,6 +133,7 @@ class Model:
                 hint="run again with -v to see llama.cpp's own log",
             )
         self.buffers: dict[str, float] = LOG.buffers().get("model", {})  # MiB by device
+        self.name = str(path)
         self.vocab = llama_cpp.llama_model_get_vocab(self.handle)
         self.vocab_size: int = llama_cpp.llama_vocab_n_tokens(self.vocab)
         self.context_length: int = llama_cpp.llama_model_n_ctx_train(self.handle)
@@ -139,6 +143,23 @@ class Model:
             else None
         )
         self._pieces: dict[int, bytes] = {}
+        # sentencepiece: a space is put in front of each text that is tokenized
+        self.adds_space = self.piece(next(iter(self.tokenize("a", False)), 0))[:1] == b" "
+
+    def chat_template(self) -> Template | None:
+        """Return the chat template in the model's file, with the texts it may name."""
+        text = llama_cpp.llama_model_chat_template(self.handle, None)
+        if not text:
+            return None
+        bos, eos = (self._text(end(self.vocab)) for end in (llama_cpp.llama_vocab_bos,
+                                                           llama_cpp.llama_vocab_eos))  # fmt: skip
+        return Template(text.decode("utf-8", "replace"), bos, eos, self.bos is not None, self.name)
+
+    def _text(self, token: int) -> str:
+        if token < 0:  # LLAMA_TOKEN_NULL: the vocabulary has none
+            return ""
+        text: bytes = llama_cpp.llama_vocab_get_text(self.vocab, token)
+        return text.decode("utf-8", "replace")
 
     def tokenize(self, text: str, special: bool) -> list[int]:
         """Return the tokens of `text`, without BOS; special tokens are read only if `special`."""
@@ -151,11 +172,17 @@ class Model:
         return list(tokens[:count])
 
     def piece(self, token: int) -> bytes:
-        """Return the bytes that `token` stands for; b'' for a control token."""
+        """Return the bytes that `token` stands for; b'' for a control token.
+
+        Tags of thoughts are control tokens in some models (Magistral); they are given as text.
+        """
         if token not in self._pieces:
             buffer = ctypes.create_string_buffer(256)
             size = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, False)
-            self._pieces[token] = buffer.raw[: max(0, size)]
+            if size == 0 and (tag := self._text(token)) in TAGS_OF_THOUGHTS:
+                self._pieces[token] = tag.encode()
+            else:
+                self._pieces[token] = buffer.raw[: max(0, size)]
         return self._pieces[token]
 
     def continuation(self, before: str, text: str) -> list[int]:

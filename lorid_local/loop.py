@@ -20,7 +20,10 @@ MAX_ROUNDS = 100
 
 @dataclass(frozen=True)
 class RoleSettings:
-    """How one role is asked. Round 1 is always greedy; temperature and top_p rule the rest."""
+    """How one role is asked. Round 1 is always greedy; temperature and top_p rule the rest.
+
+    `chat` None is the prompt profile's own frame.
+    """
 
     prompt: str
     max_tokens: int
@@ -29,7 +32,10 @@ class RoleSettings:
     temperature: float = 0.7
     top_p: float = 0.95
     stop: tuple[str, ...] = ()
+    last_line: str = ""
     calculator: bool = False
+    latex: bool = False
+    chat: prompts.Chat | None = None
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -115,7 +121,7 @@ class Ask:
         for i, drawn in enumerate(self.rounds):
             if i not in found:
                 return False
-            written = sample(Role.DR, drawn.number, found[i])
+            written = sample(self.requests[i], drawn.number, found[i])
             judged, winner = judge(joined(drawn, written), before, self.protocol)
             if winner:
                 return True
@@ -248,13 +254,15 @@ def request(
     greedy = number == 1
     return Request(
         role=role,
-        prompt=prompts.profile(settings.prompt).parts(role, question, rules),
+        prompt=prompts.profile(settings.prompt).parts(role, question, rules, settings.chat),
         max_tokens=settings.max_tokens,
         seed=round_seed(seed, role, number),
         temperature=0.0 if greedy else settings.temperature,
         top_p=1.0 if greedy else settings.top_p,
         stop=settings.stop,
+        last_line=settings.last_line,
         calculator=settings.calculator,
+        latex=settings.latex,
     )
 
 
@@ -294,7 +302,7 @@ def _draw(
         ask = Ask(tuple(requests), tuple(drawn), tuple(before), protocol, over)
         completions = yield ask
         for i, completion in enumerate(completions):
-            written = sample(role, drawn[i].number, completion)
+            written = sample(requests[i], drawn[i].number, completion)
             drawn[i] = joined(drawn[i], written)
             yield Drawn(written)
     return [r for r in drawn if r.samples]

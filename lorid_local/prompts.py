@@ -15,7 +15,10 @@ from lorid_local.errors import SettingsError, did_you_mean
 
 @dataclass(frozen=True)
 class Chat:
-    """How a model's chat template frames one user turn; BOS is put in front as its GGUF says."""
+    """How a model's chat template frames one user turn; BOS is put in front as its GGUF says.
+
+    What frames it is special, the turn not.
+    """
 
     before: str
     after: str
@@ -28,6 +31,7 @@ class Chat:
 # <|im_end|> by itself.
 CHATS = {
     "chatml": Chat("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
+    "gemma": Chat("<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n"),
     "llama2": Chat("[INST] ", " [/INST]"),
     "llama3": Chat(
         "<|start_header_id|>user<|end_header_id|>\n\n",
@@ -56,9 +60,18 @@ class Profile:
     kg: str
     dr: str
 
-    def parts(self, role: Role, question: str, knowledge: Sequence[str] = ()) -> tuple[Part, ...]:
-        """Return the prompt of `role`; the user's text is never marked special."""
-        chat = CHATS[self.chat]
+    def parts(
+        self,
+        role: Role,
+        question: str,
+        knowledge: Sequence[str] = (),
+        chat: Chat | None = None,
+    ) -> tuple[Part, ...]:
+        """Return the prompt of `role`; the user's text is never marked special.
+
+        `chat` takes the place of the profile's own, for a base without adapters.
+        """
+        chat = chat or CHATS[self.chat]
         template: str = getattr(self, role.value)
         filled = {"{question}": question, "{knowledge}": "\n".join(knowledge)}
         # in one pass: question and rules may themselves hold the text "{knowledge}"

@@ -3,6 +3,7 @@
 import codecs
 from typing import Any
 
+from lorid_local import ending
 from lorid_local.engine import Completion, FinishReason, Request
 from lorid_local.sampler import Sampler
 
@@ -37,15 +38,15 @@ class Sample:
         self.tokens_pending = []
 
     def take(self, token: int, piece: bytes) -> None:
-        """Add a token; end where a stop string is complete or max_tokens are reached."""
+        """Add a token; end where the request says so (`ending`) or max_tokens are reached."""
         if self.finish:
             return
         self.tokens += 1
         self.tokens_pending.append(token)
         self.text += self._decoder.decode(piece)
-        ends = [at for stop in self.request.stop if (at := self.text.find(stop)) >= 0]
-        if ends:
-            self.text, self.finish = self.text[: min(ends)], "stop"
+        whole = ending.cut(self.text, self.request)
+        if whole is not None:
+            self.text, self.finish = whole, "stop"
         elif self.tokens >= self.request.max_tokens:
             self.finish = "length"
 

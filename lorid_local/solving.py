@@ -5,13 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorid_local import batch, loop, problems, solve_file
+from lorid_local import batch, loop, parallel, problems, serving, solve_file
 from lorid_local import bundle as bundles
 from lorid_local.base_type import BaseType, Say, derived
 from lorid_local.calibration import Calibration, Sureness, sureness
@@ -23,14 +23,17 @@ from lorid_local.errors import (
     OutputError,
 )
 from lorid_local.judging import Protocol
+from lorid_local.models import parts
+from lorid_local.models.shelf import located
+from lorid_local.prompting import PROMPTED, framed
 from lorid_local.prompts import tidy
 from lorid_local.render import Screen, screen
 from lorid_local.trace import Trace
 
 if TYPE_CHECKING:
+    from lorid_local.endpoint.engine import EndpointEngine
     from lorid_local.llama import LlamaEngine
 
-PLAIN_PROMPT = "plain-1"  # for a base without adapters
 MAX_THREADS = 512  # GGML_MAX_N_THREADS; ggml crashes beyond it
 
 
@@ -53,6 +56,10 @@ class Flags:
     base_type: BaseType | None = None
     no_adapters: bool = False
     no_calculator: bool = False
+    chat: str | None = None
+    endpoint: str | None = None
+    server_models: str | None = None
+    in_flight: int | None = None
     seed: int = 0
     temperature: float | None = None
     top_p: float | None = None
@@ -63,6 +70,11 @@ class Flags:
     kv_type: Literal["f16", "q8_0"] = "f16"
     low_memory: bool = False
     verbose: bool = False
+
+    @property
+    def prompted(self) -> bool:
+        """True if the base is asked without adapters: -m alone means that model as it is."""
+        return self.no_adapters or (self.model is not None and self.bundle is None)
 
 
 @dataclass(frozen=True)
@@ -83,8 +95,9 @@ def run(flags: Flags) -> int:
     chosen = bundles.find(flags.bundle or bundles.DEFAULT)
     setup = settle(chosen.contents, flags)
     # interruptible first: ctypes swallows a KeyboardInterrupt in llama.cpp's log while it loads
-    with interruptible() as interrupted, opened(chosen, flags) as engine:
-        solver = _Solver(engine, setup, interrupted)
+    with interruptible() as interrupted, _engine(chosen, setup, flags) as engine:
+        setup = asked(setup, chosen, flags, engine)
+        solver = _Solver(engine, setup, interrupted, flags)
         if flags.file:
             return _solve_file(solver, todo, flags)
         return _solve_one(solver, todo[0], flags)
@@ -97,22 +110,42 @@ def settle(contents: bundles.BundleFile, flags: Flags) -> Setup:
     changed: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
     if flags.no_calculator:
         changed["calculator"] = False
-    if flags.no_adapters:
-        changed |= {"prompt": PLAIN_PROMPT, "adapter": "", "sha256": ""}
     over: dict[str, Any] = {"rounds": flags.rounds, "protocol": flags.protocol}
     over |= {"width": flags.width}
     try:
-        table = {r.value: replace(contents.roles.of(r), **changed) for r in Role}
+        own = PROMPTED if flags.prompted else contents.roles
+        table = {r.value: replace(own.of(r), **changed) for r in Role}
         settings = replace(contents.loop, **{k: v for k, v in over.items() if v is not None})
     except ValueError as error:
         raise InputError(str(error), hint="lorid solve --help") from None
-    own = not changed and flags.model is None and flags.base_type in (None, contents.base_type)
+    same = not changed and not flags.prompted and flags.model is None
+    same = same and flags.base_type in (None, contents.base_type)
     return Setup(
         loop.RoleTable(**table),
         settings,
-        contents.calibration if own else None,
+        contents.calibration if same else None,
         flags.seed,
         flags.timeout,
+    )
+
+
+def _engine(
+    chosen: bundles.Bundle, setup: Setup, flags: Flags
+) -> "AbstractContextManager[LlamaEngine | EndpointEngine]":
+    if flags.endpoint:
+        return serving.connected(flags.endpoint, setup.roles, flags.server_models, flags.in_flight)
+    return opened(chosen, flags)
+
+
+def asked(
+    setup: Setup, chosen: bundles.Bundle, flags: Flags, engine: "LlamaEngine | EndpointEngine"
+) -> Setup:
+    """Return `setup` with the model's own chat format, where no role has an adapter."""
+    if any(setup.roles.of(role).adapter for role in Role):
+        return setup
+    where = str(flags.endpoint or flags.model or chosen.contents.name)
+    return replace(
+        setup, roles=framed(setup.roles, flags.chat, engine.template, engine.room, where)
     )
 
 
@@ -124,10 +157,21 @@ def check(flags: Flags) -> None:
         raise InputError(
             "-o/--output was given without --file", hint="lorid solve --file FILE -o OUT"
         )
+    if flags.endpoint and (flags.model or flags.base_type):
+        raise InputError(
+            "--endpoint was given with -m or --base-type, but the server has its own base",
+            hint="lorid solve --endpoint URL --no-adapters ... asks that base by prompts alone",
+        )
+    serving.check(flags.in_flight)
     if flags.timeout is not None and not flags.timeout > 0:
         raise InputError(f"--timeout {flags.timeout}: expected seconds above 0")
     if flags.threads is not None and not 1 <= flags.threads <= MAX_THREADS:
         raise InputError(f"--threads {flags.threads}: expected 1 to {MAX_THREADS}")
+    if flags.chat and not flags.prompted:
+        raise InputError(
+            "--chat was given, but the bundle's adapters know one format only",
+            hint="lorid solve -m MODEL.gguf --chat FORMAT ...",
+        )
     if flags.ctx_size is not None and flags.ctx_size < 1:
         raise InputError(f"--ctx-size {flags.ctx_size}: expected 1 or more")
 
@@ -152,7 +196,10 @@ def base_file(chosen: bundles.Bundle, flags: Flags, say: Say = _note) -> Path:
     """Return the base's file, in the representation that the flags or the bundle ask for."""
     contents = chosen.contents
     kind = base_type(contents, flags)
-    path, sha256 = (flags.model, "") if flags.model else (chosen.base(), contents.base.sha256)
+    model = located(flags.model)
+    if model:
+        parts.check(model)
+    path, sha256 = (model, "") if model else (chosen.base(), contents.base.sha256)
     try:
         return derived(path, kind, sha256=sha256, say=say)
     except OutputError as error:
@@ -171,9 +218,12 @@ def opened(chosen: bundles.Bundle, flags: Flags, say: Say = _note) -> Iterator["
     """
     # after the flags and the problem were checked: llama_cpp and numpy take 0.3 s to import
     from lorid_local.llama import LlamaEngine, Options
+    from lorid_local.too_large import warning
 
     base = base_file(chosen, flags, say)
-    adapters = {} if flags.no_adapters else chosen.adapters()
+    if told := warning(base):
+        say(told)
+    adapters = {} if flags.prompted else chosen.adapters()
     options = Options(
         threads=flags.threads or 0,
         context_size=flags.ctx_size or 0,
@@ -186,7 +236,7 @@ def opened(chosen: bundles.Bundle, flags: Flags, say: Say = _note) -> Iterator["
         engine = LlamaEngine(base, adapters, options)
     except ModelError as error:
         if flags.model and adapters:
-            error.hint = f"lorid solve --no-adapters -m {flags.model} ..."
+            error.hint = f"lorid solve -m {flags.model} ... (without --bundle: by prompts alone)"
         raise
     with engine:
         yield engine
@@ -214,6 +264,7 @@ class _Solver:
     engine: Engine
     setup: Setup
     interrupted: Callable[[], bool]
+    flags: Flags
 
     def solve(self, text: str, show: Screen) -> tuple[Trace, Sureness | None]:
         events = loop.solve(
@@ -230,7 +281,11 @@ class _Solver:
         return trace, sureness(self.setup.calibration, trace)
 
     def solve_all(self, texts: Iterable[str]) -> Iterator[batch.Outcome]:
-        return batch.solve_all(
+        if self.flags.endpoint:  # a server makes its own batches
+            solve_all, window = parallel.solve_all, self.flags.in_flight or serving.IN_FLIGHT
+        else:
+            solve_all, window = batch.solve_all, batch.WINDOW if self.setup.timeout is None else 1
+        return solve_all(
             texts,
             self.engine,
             self.setup.roles,
@@ -238,7 +293,7 @@ class _Solver:
             seed=self.setup.seed,
             timeout=self.setup.timeout,
             cancelled=self.interrupted,
-            window=batch.WINDOW if self.setup.timeout is None else 1,
+            window=window,
         )
 
 

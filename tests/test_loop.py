@@ -158,7 +158,7 @@ NO_VOTES = {
     "18": Completion("16+2=18\n#### 18", "stop", 9),
     "was cut off at the token limit": Completion("#### 18", "length", 40),
     "was cancelled": Completion("#### 18", "cancelled", 4),
-    "llama.cpp failed on it": Completion("#### 18", "failed", 4),
+    "the engine failed on it": Completion("#### 18", "failed", 4),
     "no marked answer": Completion("It is 18.", "stop", 9),
     "its arithmetic fails: 2+2=18": Completion("<<2+2=18>>\n#### 18", "stop", 9),
     "no number in 'eighteenish'": Completion("#### eighteenish", "stop", 9),

@@ -41,6 +41,7 @@ def tiny_llama_gguf(
     ffn: int = 96,
     vocab: int = 288,
     dtype: str = "f32",
+    template: str | None = CHAT_TEMPLATE,
     **metadata: Any,
 ) -> Path:
     """Write a random llama-architecture model that llama.cpp and transformers both load.
@@ -54,7 +55,7 @@ def tiny_llama_gguf(
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(f"tiny-{seed}")
     _add_header(writer, layers, hidden, heads, kv_heads, ffn)
-    _add_tokenizer(writer, vocab)
+    _add_tokenizer(writer, vocab, template)
     for key, value in metadata.items():
         writer.add_string(key.replace("__", "."), value)
     for name, tensor in weights:
@@ -120,7 +121,9 @@ def byte_letters() -> list[str]:
     return [chr(byte if byte in plain else next(others)) for byte in range(256)]
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, vocab: int) -> None:
+def _add_tokenizer(
+    writer: gguf.GGUFWriter, vocab: int, template: str | None = CHAT_TEMPLATE
+) -> None:
     writer.add_vocab_size(vocab)
     tokens = [*SPECIAL, *byte_letters(), *(merge.replace(" ", "") for merge in MERGES)]
     if vocab < len(tokens):
@@ -139,7 +142,8 @@ def _add_tokenizer(writer: gguf.GGUFWriter, vocab: int) -> None:
     writer.add_pad_token_id(2)
     writer.add_add_bos_token(False)
     writer.add_add_space_prefix(False)
-    writer.add_chat_template(CHAT_TEMPLATE)
+    if template is not None:
+        writer.add_chat_template(template)
 
 
 def _shapes(layers: int, hidden: int, kv: int, ffn: int, vocab: int) -> dict[str, tuple[int, ...]]:

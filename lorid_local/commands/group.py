@@ -10,6 +10,7 @@ from lorid_local import __version__
 COMMANDS = {
     "solve": "Solve math word problems.",
     "tutor": "Practise with hints, or be helped with a problem of your own.",
+    "models": "Pull, import and list other models.",
     "practice": "Practice problems with computed answers.",
     "convert": "Convert a PEFT LoRA folder to a GGUF LoRA file.",
     "export-peft": "Turn a GGUF LoRA file back into a PEFT folder.",

@@ -15,6 +15,19 @@ def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     return click.option(*names, envvar=variable, **settings)
 
 
+def server(command: Any) -> Any:
+    """The options of an engine that is a server."""
+    for decorate in (
+        option("--in-flight", type=int, help="Requests to the server at once [default: 64]."),
+        option("--server-models", metavar="NAME|ir=NAME,...",
+               help="The server's name for each role [default: found out]."),
+        option("--endpoint", metavar="URL", help="Solve on a server: llama-server, vLLM, SGLang or "
+               "another one with OpenAI's interface."),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
 class Width(click.ParamType):  # type: ignore[type-arg]  # generic only in newer clicks
     """A number of rounds, or `auto` (0)."""
 

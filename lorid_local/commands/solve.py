@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lorid_local.commands.options import Width, option
+from lorid_local.commands.options import Width, option, server
 
 
 @click.command(short_help="Solve math word problems.")
@@ -26,6 +26,7 @@ from lorid_local.commands.options import Width, option
 @option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]),
         help="Number type of the base, kept in the cache [default: the bundle's].")  # fmt: skip
 @option("--no-adapters", is_flag=True, help="Prompt the base alone.")
+@option("--chat", help="Chat format of a model without adapters [default: its own].")
 @option("--no-calculator", is_flag=True, help="Let the model do its arithmetic itself.")
 @option("-s", "--seed", type=int, default=0, show_default=True, help="Seed of all samples.")
 @option("--temp", "--temperature", "temperature", type=float, help="Temperature after round 1.")
@@ -37,6 +38,7 @@ from lorid_local.commands.options import Width, option
 @option("--kv-type", type=click.Choice(["f16", "q8_0"]), default="f16", show_default=True,
         help="How keys and values are cached.")  # fmt: skip
 @option("--low-memory", is_flag=True, help="One context for all roles: less memory, slower.")
+@server
 @option("-v", "--verbose", is_flag=True, help="Show llama.cpp's own log.")
 @click.help_option("-h", "--help")
 def command(**flags: Any) -> int:

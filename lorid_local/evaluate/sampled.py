@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lorid_local.answers import Answer, Unparsed, find, same
-from lorid_local.engine import Role
+from lorid_local.engine import Request, Role
 from lorid_local.evaluate.cases import Case
 from lorid_local.evaluate.store import Contents, Key, Stops
 from lorid_local.judging import Protocol, joined, judge, sample
@@ -96,13 +96,20 @@ def one(contents: Contents, number: int) -> Sampled:
         drawn = Round(len(rounds) + 1, None, None, (), None, agreed=False, why="")
         for role in Role:
             if taken := contents.samples.get(Key(number, role, drawn.number)):
-                drawn = joined(drawn, sample(role, drawn.number, taken.completion))
+                drawn = joined(
+                    drawn, sample(_asked(contents, role), drawn.number, taken.completion)
+                )
         if not drawn.samples:
             break
         rounds.append(drawn)
     extra = {
-        by: sample(Role.DR, 1, taken.completion)
+        by: sample(_asked(contents, Role.DR), 1, taken.completion)
         for by in RULES
         if (taken := contents.samples.get(Key(number, Role.DR, 1, by)))
     }
     return Sampled(contents.cases[number], tuple(rounds), extra, contents.stops)
+
+
+def _asked(contents: Contents, role: Role) -> Request:
+    """Return what a sample must be read by; its prompt is not stored."""
+    return Request(role, (), 1, latex=bool(contents.settings.get(f"{role}.latex")))
