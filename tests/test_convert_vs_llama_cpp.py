@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.convert_vs_llama_cpp import differences
 from lorid_convert import pipeline
 from tests.tiny_families import FAMILIES, Bench, tiny_lora
 
@@ -39,6 +38,13 @@ def theirs(tiny: Any, adapter: Path, outfile: Path, outtype: str) -> Path:
     ran = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert not ran.returncode, ran.stderr[-2000:]
     return outfile
+
+
+def differences(ours: Path, theirs: Path) -> list[str]:
+    # not at the top: beside an installed lorid there are no benchmarks
+    from benchmarks import convert_vs_llama_cpp
+
+    return convert_vs_llama_cpp.differences(ours, theirs)
 
 
 @pytest.mark.parametrize("outtype", ["f32", "f16", "bf16", "q8_0"])
