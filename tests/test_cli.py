@@ -122,9 +122,9 @@ def test_each_command_has_help(name: str, flag: str) -> None:
 def test_the_group_lists_its_commands() -> None:
     ran = lorid("-h")
     assert (ran.returncode, ran.stderr) == (0, b"")
-    width = max(map(len, COMMANDS))
+    shown = " ".join(ran.stdout.decode().split())  # a long line is wrapped
     for name, line in COMMANDS.items():
-        assert f"{name:<{width}}  {line}" in ran.stdout.decode()
+        assert f"{name} {line}" in shown
 
 
 def test_an_unknown_command_is_named_with_its_neighbour() -> None:
