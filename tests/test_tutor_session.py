@@ -146,7 +146,7 @@ def test_hints_leave_out_what_the_pupil_found(session: Session, eggs: Task) -> N
         ("77", "Not yet. Try again, or type /hint."),
         ("what do i do", "I understand numbers, calculations and commands. Stuck? Type /hint for a "
                          "small step."),
-        ("5x5x", "I could not find a number in that. Type one like 18, 2.50 or 3/4."),
+        ("5x", "I could not find a number in that. Type one like 18, 2.50 or 3/4."),
         ("3 or 4", "I see more than one number. Which one is your answer?"),
         ("2:30", "That looks like a clock time. Type one number, like 90 or 1.5."),
         ("1" * 500, "That is very long! Type just a number, or a calculation."),

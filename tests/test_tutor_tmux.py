@@ -86,7 +86,7 @@ def test_a_session_in_80_columns(wide: Terminal) -> None:
     assert FOOTER in wide.wait(r"/quit\n>")
     wide.type("/hint")
     wide.type("cheese")
-    shown = wide.wait(r"for a\s+small step[^>]*/quit\n>")
+    shown = wide.wait(r"for a small\s+step[^>]*/quit\n>")
     assert shown.count(FOOTER) == 1  # taken back when a line was typed
     assert "\n> /hint\nHint: " in shown and "\n> cheese\nI understand numbers" in shown
     assert "\x1b[36m" in wide.screen("-e")  # the hint is coloured
