@@ -43,7 +43,8 @@ def hints(count: int) -> list[float]:
     """Return the seconds of `count` hints, each on the state that all before it led to."""
     families = load()
     session, bank = Session(families), Bank(families, seed=1)
-    state, seconds = session.start(), []
+    state = session.start()
+    seconds: list[float] = []
     while len(seconds) < count:
         problem = next(bank)
         task = tasks.of_practice(families.family(problem.family), problem)
