@@ -146,10 +146,12 @@ def test_a_killed_session_goes_on_and_two_run_side_by_side(wide: Terminal) -> No
     assert question in wide.wait(r"Welcome back!(.|\n)*/quit\n>")
     (wide.folder / "other").mkdir()
     other = Terminal(wide.folder / "other", 60)
-    other.type(f"export HOME={wide.folder}")
-    other.start("--seed 3")
-    assert "Hello!" in other.wait(r"/quit\n>")  # not the first one's problem
-    other.close()
+    try:
+        other.type(f"export HOME={wide.folder}")
+        other.start("--seed 3")
+        assert "Hello!" in other.wait(r"/quit\n>")  # not the first one's problem
+    finally:
+        other.close()
 
 
 def test_plain_mode_redraws_nothing(wide: Terminal) -> None:
