@@ -165,10 +165,13 @@ def test_stopping_ends_the_thread() -> None:
         ("Think about what the total may be.", False),
         ("The answer is half of the eggs.", False),
         ("The number of boxes is the number of boxes multiplied by the boxes.", False),
+        ("The total number of boxes equals the number of boxes multiplied by the number of boxes "
+         "in each.", False),
+        ("The total number of eggs is the number of eggs in a box times the boxes.", True),
         ("Eggs come from hens on a farm.", False),
         ("Add " + "and add " * 40, False),
     ],
-)
+)  # fmt: skip
 def test_which_rules_may_be_shown(rule: str, shown: bool) -> None:
     assert advice.checked([rule], QUESTION, {Fraction(24)}) == ((rule,) if shown else ())
 

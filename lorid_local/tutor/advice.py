@@ -22,7 +22,9 @@ _SAYS = re.compile(
     r"|averages?|equals?|rates?|convert\w*|area|perimeter)\b",
     re.I,
 )
-_CIRCULAR = re.compile(r"^(?:the |an? )?(.{3,}?) (?:is|are|equals?) .*\b\1\b", re.I)
+_CIRCULAR = re.compile(
+    r"^(?:the |an? )?(.{3,}?) (?:is|are|equals?) .*\b\1\b|\b(\w+ of \w+)\b.*\b\2\b.*\b\2\b", re.I
+)
 _EMPTY = re.compile(
     r"\b(?:read (?:the|it)|carefully|careful|step by step|solve (?:the|it)|check your|understand"
     r"|show your work|write down|answer|think about)\b",

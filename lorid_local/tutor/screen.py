@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
-from typing import Any, Protocol
+from typing import Any
 
 from lorid_local.prompts import printable
 from lorid_local.tutor import wording
@@ -18,29 +18,11 @@ from lorid_local.tutor.state import Say, Tone
 
 WIDTH = 78  # columns of text at most
 PROMPT = "> "
-TITLES: dict[Tone, str] = {"hint": "Hint: ", "retry": "", "good": "", "answer": ""}
+TITLES: dict[Tone, str] = {"hint": "Hint: "}
 STYLES: dict[Tone, str] = {
     "heading": "bold", "problem": "", "about": "dim", "good": "bold green", "retry": "yellow",
     "hint": "cyan", "answer": "bold", "plain": "",
 }  # fmt: skip
-
-
-class Screen(Protocol):
-    """Shows what the session says and asks for lines."""
-
-    width: int
-
-    def say(self, said: Say) -> None:
-        """Show a text."""
-
-    def lines(self, lines: Iterator[str]) -> None:
-        """Show lines as they are."""
-
-    def ask(self) -> str:
-        """Return the next line; raises EOFError and KeyboardInterrupt."""
-
-    def waiting(self) -> Any:
-        """A context in which something is seen to go on."""
 
 
 def screen(*, plain: bool) -> "Plain":
@@ -70,22 +52,26 @@ class Plain:
         return False
 
     def say(self, said: Say) -> None:
+        """Show a text."""
         if said.tone in ("heading", "problem"):
             print()
         for line in self._wrapped(said):
             self._line(line, said.tone)
 
     def lines(self, lines: Iterator[str]) -> None:
+        """Show lines as they are."""
         for line in lines:
             print(line)
 
     def ask(self) -> str:
+        """Return the next line; raises EOFError and KeyboardInterrupt."""
         if not self._footer_shown:  # once: a screen reader would read it out each time
             self._footer_shown = True
             self.lines(iter(self._footer()))
         return input(PROMPT if sys.stdin.isatty() else "")
 
     def waiting(self) -> Any:
+        """Return a context in which it can be seen that something goes on."""
         print("One moment. Ctrl-C: do not wait.", flush=True)
         return nullcontext()
 

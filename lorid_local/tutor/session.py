@@ -190,6 +190,8 @@ def _attempt(state: State, text: str, line: Line) -> Outcome:
         unclear = typed(text, task.money, coins="quarter" in task.question).unclear
         words = unclear == "no number" and not any(map(str.isdigit, text))
         return state, (Say("plain", wording.NO_DIGITS if words else wording.UNREAD[unclear]),)
+    if state.own is not None and found.verdict == "step" and found.step is not None:
+        return state, (Say("plain", wording.own_step(state.own, found.step)),)
     if found.verdict in ("plan", "step"):
         return state, (Say("good", wording.finding(task, found)),)
     return _wrong(state, task, found)
@@ -223,12 +225,12 @@ def _wrong(state: State, task: Task, found: Finding) -> Outcome:
         return state, (Say("retry", wording.finding(task, found)),)
     if found.value in state.tried:
         return state, (Say("retry", wording.TRIED),)
-    said = [Say("retry", wording.finding(task, found, len(state.tried)))]
+    text = wording.finding(task, found, len(state.tried))
     state = replace(state, tried=(*state.tried, found.value))
-    if state.own is not None and not found.sum:
-        said.insert(0, Say("retry", wording.own_other(state.own)))
-        said = said if found.slip else said[:1]
-    return state, tuple(said)
+    if state.own is None or found.sum:
+        return state, (Say("retry", text),)
+    other = Say("plain", wording.own_other(state.own))
+    return state, (other, Say("plain", wording.own_slip(text))) if found.slip else (other,)
 
 
 def _not_settled(state: State) -> str:
@@ -300,7 +302,8 @@ def _check(state: State, rest: str, line: Line) -> Outcome:
         return _right(state, task)
     if found.sum:
         return state, (Say("retry", wording.finding(task, found)),)
-    return state, (Say("good", wording.calculation(last.text, found.step)),)
+    step = found.step if state.own is None else None  # a model's steps may be wrong
+    return state, (Say("good", wording.calculation(last.text, step)),)
 
 
 def _answer(state: State, line: Line) -> Outcome:

@@ -89,6 +89,17 @@ def own_right(own: Own) -> str:
     return f"I get that too, in both my ways of solving it. {own.sure}"
 
 
+def own_step(own: Own, index: int) -> str:
+    """Return what is said of a number that the systems have on their way."""
+    which = "the first step" if index == 0 else "a step"
+    return f"In my way that is {which}, and I go on from there. {own.sure}"
+
+
+def own_slip(text: str) -> str:
+    """Return the naming of a slip that is one only if a model is right."""
+    return f"If I am right: {lowered(text)}"
+
+
 def own_other(own: Own) -> str:
     """Return the verdict on an answer that the systems do not agree with."""
     return f"I get another number, in both my ways of solving it. But {lowered(own.sure)}"
@@ -124,7 +135,7 @@ def _finding(task: Task, found: Finding) -> str:
     if found.sum:
         return f"Look at this one again: {found.sum.text}. What does it come to?"
     if found.verdict == "plan":
-        if found.step is None:
+        if found.step is None or task.source is None:  # a model's steps make no plan a good one
             return "I can follow that. Work it out: what does it come to?"
         return "Good plan! Work it out: what does it come to?"
     if found.step is not None:
@@ -139,7 +150,7 @@ def step(task: Task, index: int) -> str:
     which = "the first step" if index == 0 else "a step on the way"
     said = task.steps[index].said
     known = ladder.visible(task) | {task.steps[index].value}
-    if task.source and said and not _others(said, known):
+    if said and not _others(said, known):
         return f"Good, that is {which}. {said} What comes next?"
     return f"Good, that is {which}. What comes next?"
 
