@@ -73,7 +73,13 @@ def stock(base: Path, lora: recipes.Lora, run: recipes.Run, precision: recipes.P
     """Return what trains with transformers.Trainer on a model of its own."""
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        PrinterCallback,
+        Trainer,
+        TrainingArguments,
+    )
 
     where = {"pretrained_model_name_or_path": base.parent, "gguf_file": base.name}
     loaded = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
@@ -100,7 +106,9 @@ def stock(base: Path, lora: recipes.Lora, run: recipes.Run, precision: recipes.P
             logging_strategy="no", disable_tqdm=True,
             use_cpu=not torch.cuda.is_available(),
         )  # fmt: skip
-        Given(model=model, args=arguments, train_dataset=batches).train()
+        trainer = Given(model=model, args=arguments, train_dataset=batches)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
 
     return train
 

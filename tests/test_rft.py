@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lorid_local.commands.group import group
 from lorid_local.engine import Completion, Request, Role
 from lorid_local.errors import InputError, OutputError, TrainError
 from lorid_train import built, checking, data_recipe, sampling
@@ -13,6 +14,7 @@ from lorid_train.data_recipe import DataRecipe
 from lorid_train.sampling import Drawing, from_somewhere, kept
 from tests.data_problems import HALF, PENS, SALE, WEEK, data_folder
 from tests.scripted import ScriptedEngine
+from tests.test_cli import answering_gguf
 
 OWN = "<<8*1.5=12>>\n<<25*2=50>>\n<<12+50=62>>\n#### 62"
 OTHER = "<<25*2=50>>\n<<8*1.5=12>>\n<<50+12=62>>\n#### 62"
@@ -154,6 +156,9 @@ def test_it_goes_on_behind_what_was_drawn(
     manifest = draw(recipe, tmp_path, second, IR)
     assert len(second.requests) == 2 * 3
     assert manifest["rows"] == {"ir": {"sampled": 2}}
+    third = Solver()
+    assert draw(recipe, tmp_path, third, IR) == manifest
+    assert third.requests == []
 
 
 def test_drawings_of_another_run_are_refused(recipe: DataRecipe, tmp_path: Path) -> None:
@@ -183,3 +188,35 @@ def test_a_folder_that_cannot_be_written_is_named(recipe: DataRecipe, tmp_path: 
     with pytest.raises(OutputError) as caught:
         draw(recipe, tmp_path, Solver())
     assert caught.value.message == f"{tmp_path / 'rft'}: cannot be written (File exists)"
+
+
+BUNDLE = """
+name = "mine"
+description = "d"
+licence = "l"
+trained = "t"
+base = {{ path = "{base}" }}
+[roles]
+ir = {{ prompt = "terse-1", max_tokens = 12 }}
+kg = {{ prompt = "terse-1", max_tokens = 12 }}
+dr = {{ prompt = "terse-1", max_tokens = 12 }}
+"""
+
+
+def test_the_command_draws_with_the_bundles_engine(
+    recipe: DataRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = answering_gguf(tmp_path / "base.gguf", "#### 4")  # says just that, which is HALF's
+    (tmp_path / "bundle.toml").write_text(BUNDLE.format(base=base))
+    arguments = ["rft", tmp_path / "tiny.toml", "--data", tmp_path, "--out", tmp_path / "out",
+                 "--bundle", tmp_path, "--role", "ir", "-k", 1, "--temp", 0, "-t", 1]  # fmt: skip
+    group.main([*map(str, arguments)], prog_name="lorid", standalone_mode=False)
+    said = capsys.readouterr()
+    assert said.err == "ir: 5 of 5 problems\n"
+    assert said.out.splitlines() == [
+        "left out: 1 dev_ids.txt",
+        "refused: 4 sampled ir: another answer",
+        "refused: 1 near a question that is kept away",
+        "refused: 1 sampled ir: no chain to the answer",
+    ]
+    assert not list(built.records(tmp_path / "out", "ir"))

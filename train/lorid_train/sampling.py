@@ -5,6 +5,7 @@ problem's, every number in it comes from somewhere, and no kept chain nor the wo
 calculates the same. What is kept becomes a built folder, which `lorid data check` can prove.
 """
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -64,7 +65,7 @@ def sample(
         raise TrainError("the recipe names no [[problems]] to draw chains for")
     maker = Maker(replace(recipe, families=None), root)
     units = maker.units()
-    made_of = repr((recipe, drawings))
+    made_of = hashlib.sha256(repr((recipe, drawings)).encode()).hexdigest()[:16]
     try:
         out.mkdir(parents=True, exist_ok=True)
         records = appended.whole_lines(out / DRAWN, "chains")
