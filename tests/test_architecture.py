@@ -164,7 +164,7 @@ def test_lorid_local_reaches_convert_and_train_through_their_commands() -> None:
     }
     assert importers("lorid_train") - set(_inside("lorid_train")) <= {
         "lorid_local.converting",
-        *(f"lorid_local.commands.{name}" for name in ("train", "teach", "data", "eval")),
+        *(f"lorid_local.commands.{name}" for name in ("train", "teach", "data", "rft", "eval")),
     }
 
 

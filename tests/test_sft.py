@@ -224,7 +224,6 @@ def test_gradient_checkpointing_changes_the_memory_and_not_the_loss(
     base: Path, learner: sft.Learner, tmp_path: Path
 ) -> None:
     saving = sft.load(base, LORA, threads=1, seed=1, precision="f32", gradient_checkpointing=True)
-    assert saving.model.get_base_model().is_gradient_checkpointing
     held = []
     for one in (learner, saving):
         kept: list[int] = []

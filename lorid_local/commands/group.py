@@ -18,6 +18,7 @@ COMMANDS = {
     "teach": "Let a teacher model write the rules of worked problems; audit them.",
     "data": "Build training data whose every row is checked, show and check it.",
     "train": "Train one role's LoRA adapter from a recipe.",
+    "rft": "Sample chains with trained adapters; the right ones become training rows.",
     "eval": "Measure a bundle: methods compared, calibration, a report.",
     "doctor": "Check that this machine can solve, and what memory it takes.",
     "bench": "Measure how fast this machine solves.",

@@ -37,10 +37,20 @@ def build(
     maker = Maker(recipe, root)
     units = maker.units()
     say(f"{len(units)} problems and families; kept away from {len(maker.index)} questions")
+    return write(maker, out, _made(maker, units, jobs), len(units), say)
+
+
+def write(
+    maker: Maker, out: Path, made: Iterator[Made], units: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write what was made of `units` into `out`, the manifest last; return it.
+
+    Raises OutputError.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / MANIFEST).unlink(missing_ok=True)
-        total = _write(out, _made(maker, units, jobs), len(units), say)
+        total = _write(out, made, units, say)
         manifest = _manifest(maker, out, total)
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
         (out / MANIFEST).write_text(text, encoding="utf-8")

@@ -166,7 +166,7 @@ class Maker:
                 problem.knowledge,
             )  # fmt: skip
             if held:
-                _line(made, "heldout", "family", {
+                line(made, "heldout", "family", {
                     "id": terse.id, "question": terse.question, "answer": terse.answer,
                     "source": f"family {id}",
                 })  # fmt: skip
@@ -194,13 +194,14 @@ class Maker:
             if rng.random() < self.recipe.imperfect_rules:
                 others = rng.choice(self.rules) if self.rules else ()
                 knowledge = data.spoiled(knowledge, others, rng)
-        _line(made, role.value, kind, {
+        line(made, role.value, kind, {
             "id": id, "prompt_question": row.question, "knowledge": list(knowledge),
             "target": target, "source": f"{kind} {where}",
         })  # fmt: skip
 
 
-def _line(made: Made, file: str, kind: str, record: dict[str, Any]) -> None:
+def line(made: Made, file: str, kind: str, record: dict[str, Any]) -> None:
+    """Add a row to what goes into `file`, counted as `kind`."""
     made.lines.setdefault(file, []).append(json.dumps(record, ensure_ascii=False) + "\n")
     made.rows[file, kind] += 1
     texts = [text for key, text in record.items() if key not in ("id", "source", "knowledge")]

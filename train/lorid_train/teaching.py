@@ -5,9 +5,8 @@ again pays only for what was under way. Replies that cannot be read count as att
 """
 
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +14,7 @@ from typing import IO, Any
 from lorid_local.base import sha256
 from lorid_local.errors import OutputError, TrainError
 from lorid_train import teacher
+from lorid_train.appended import append, whole_lines
 from lorid_train.rows import Row
 from lorid_train.teacher import Cancelled, Teacher
 
@@ -43,8 +43,8 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._same_run(made_of)
-            self.known = {record["id"] for record in _whole_lines(path)}
-            failed = _whole_lines(_beside(path, ".failed"))
+            self.known = {record["id"] for record in whole_lines(path, "id")}
+            failed = whole_lines(_beside(path, ".failed"), "why")
             self.attempts = Counter(record["id"] for record in failed)
             self.reasons = {record["id"]: record["why"] for record in failed}
             self._rules = path.open("a", encoding="utf-8")
@@ -92,9 +92,7 @@ class Store:
 
     def _write(self, file: IO[str], record: dict[str, Any]) -> None:
         try:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+            append(file, record)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
 
@@ -136,24 +134,3 @@ def collect(
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
-
-
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """Return a file's records; half a line at its end, from a killed run, is cut off."""
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        os.truncate(path, len(whole))
-    return list(_records(whole.decode(), path))
-
-
-def _records(text: str, path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            record = json.loads(line)
-            record["id"]
-        except (ValueError, TypeError, KeyError):
-            raise TrainError(f"{path}:{number}: expected an object with id") from None
-        yield record
