@@ -11,7 +11,7 @@ COMMANDS = {
     "solve": "Solve math word problems.",
     "practice": "Practice problems with computed answers.",
     "convert": "Convert a PEFT LoRA folder to a GGUF LoRA file.",
-    "data": "Build training data whose every row is checked, show and check it.",
+    "data": "Build, show and check training data.",
     "train": "Train one role's LoRA adapter from a recipe.",
     "doctor": "Check that this machine can solve, and what memory it takes.",
     "bench": "Measure how fast this machine solves.",
