@@ -6,7 +6,8 @@ Whole processes, started in turn (A B C A B C ...), on the same problem with the
 prompts and greedy samples: lorid as it comes, lorid with the stock's own conditions (the base as
 shipped, no calculator), and the stock. Wall time and peak memory as the kernel accounts them.
 Also the CPU time of `lorid --help`. Run it on an idle machine: another busy process slows llama.cpp
-tenfold.
+tenfold. Where the installed build has Intel's AMX, stock objects may crash (see build_peers.sh):
+set LLAMA_CPP_LIB_PATH=peers/build/bin, for all sides.
 """
 
 import json

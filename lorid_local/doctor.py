@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorid_local import __version__, installed, loop, tables
+from lorid_local import __version__, installed, tables
 from lorid_local import bundle as bundles
 from lorid_local.base_type import cache_folder
 from lorid_local.checks import Check, Status, problem, tried
@@ -204,7 +204,7 @@ def _loaded(
     tokens = {role: chosen.contents.roles.of(role).max_tokens for role in Role}
     with engine:
         yield tried("KV cache", partial(_clean, engine, used.path, adapters))[1]
-        width = flags.width or loop.most_at_once(chosen.contents.loop)
+        width = flags.width or chosen.contents.loop.most_at_once
         memory = memory_plan.look(engine, used, adapters.values(), tokens, width, own)
     yield memory
     yield _enough(memory)

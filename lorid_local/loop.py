@@ -77,6 +77,11 @@ class LoopSettings:
         if not 0 <= self.width <= MAX_ROUNDS:
             raise ValueError(f"width must lie in 1 to {MAX_ROUNDS}, or 0 (auto), got {self.width}")
 
+    @property
+    def most_at_once(self) -> int:
+        """How many rounds a solve that never agrees draws at once."""
+        return max(map(len, _batches(self)))
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -277,11 +282,6 @@ def _batches(settings: LoopSettings) -> Iterator[range]:
         yield range(first, min(first + size, settings.rounds + 1))
         first += size
         size = settings.width or 2 * size
-
-
-def most_at_once(settings: LoopSettings) -> int:
-    """Return how many rounds a solve that never agrees draws at once."""
-    return max(map(len, _batches(settings)))
 
 
 def _draw(
