@@ -1,12 +1,12 @@
 """Each role's exact text: one home for training and for inference.
 
 A profile's text never changes once adapters were trained on it; a new text gets a new
-name. Knows no model: what is special is marked, and tokenized, part by part.
+name. Knows no model: what is special is marked, and tokenized apart from the user's text.
 """
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lorid_local.engine import Part, Role
@@ -15,16 +15,32 @@ from lorid_local.errors import SettingsError, did_you_mean
 
 @dataclass(frozen=True)
 class Chat:
-    """How a model's chat template frames one user turn. What frames it is special, the turn not."""
+    """How a model's chat template frames one user turn; BOS is put in front as its GGUF says."""
 
     before: str
     after: str
 
 
+# The last five are the templates that the authors of LoRID trained with (LLaMA-Factory as in
+# github.com/Xinhe-Li/LoRID, src/llamafactory/data/template.py). What follows `after` there is the
+# target t, tokenized by itself: for llama2, llama3 and deepseek t and EOS, for mistral a space,
+# t and EOS, for qwen t and <|im_end|> and a newline. llama.cpp ends at EOS, <|eot_id|> and
+# <|im_end|> by itself.
 CHATS = {
     "chatml": Chat("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
-    "gemma": Chat("<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n"),
+    "llama2": Chat("[INST] ", " [/INST]"),
+    "llama3": Chat(
+        "<|start_header_id|>user<|end_header_id|>\n\n",
+        "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+    ),
+    "mistral": Chat("[INST] ", "[/INST]"),
+    "qwen": Chat(
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+        "<|im_end|>\n<|im_start|>assistant\n",
+    ),
+    "deepseek": Chat("User: ", "\n\nAssistant:"),
 }
+AUTHORS = ("llama2", "llama3", "mistral", "qwen", "deepseek")
 
 
 _FILLED_IN = re.compile(r"\{question\}|\{knowledge\}")
@@ -80,7 +96,23 @@ _PROFILES = (
         "the final number.\n\n{question}\n\nRules:\n{knowledge}",
     ),
 )
-PROFILES = {profile.name: profile for profile in _PROFILES}
+# what the authors' adapters were trained on, whatever the base (instruction, newline, input)
+_OF_AUTHORS = tuple(
+    Profile(
+        name=chat,
+        chat=chat,
+        ir="Please answer this MATH question step by step.\n{question}",
+        kg="Please output knowledge needed to solve the MATH question step by step.\n"
+        "Question: {question}\n\nKnowledge: ",
+        dr="Please reason step by step based on the given MATH question and knowledge, and output "
+        "the final answer.\nQuestion: {question}\n\nKnowledge: {knowledge}\n\nRationale: ",
+    )
+    for chat in AUTHORS
+)
+PROFILES = {profile.name: profile for profile in (*_PROFILES, *_OF_AUTHORS)}
+
+Encode = Callable[[str, bool], list[int]]
+"""(text, special) -> token ids, without BOS; special tokens are read only if `special`."""
 
 
 def profile(name: str) -> Profile:
@@ -93,11 +125,31 @@ def profile(name: str) -> Profile:
     return PROFILES[name]
 
 
+def encode(parts: Iterable[Part], tokenize: Encode) -> list[int]:
+    """Return the ids of a prompt's parts, as in training and at work.
+
+    A part marked special that holds no special token of this vocabulary is plain text, and is
+    tokenized in one with the plain text beside it: '[INST] ' and what follows share tokens.
+    """
+    tokens: list[int] = []
+    plain = ""
+    for part in parts:
+        ids = tokenize(part.text, True) if part.special else []
+        if part.special and ids != tokenize(part.text, False):
+            tokens += [*(tokenize(plain, False) if plain else []), *ids]
+            plain = ""
+        else:
+            plain += part.text
+    return tokens + (tokenize(plain, False) if plain else [])
+
+
 def printable(text: str) -> str:
     """Return `text` without control and format characters, newline and tab excepted.
 
     Keeps escape sequences from reaching a terminal and NUL bytes from reaching C code.
     """
+    if text.replace("\n", "").replace("\t", "").isprintable():  # nearly every text: much faster
+        return text
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in _UNPRINTABLE)
 
 

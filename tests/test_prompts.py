@@ -8,7 +8,17 @@ from lorid_local.errors import EXIT_USAGE, SettingsError
 
 QUESTION = "Ann has 3 eggs. How many?"
 RULES = ("Count.", "Add.")
-TURN = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+CHATML = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+# as the authors' copy of LLaMA-Factory builds them, without BOS
+TURNS = {
+    "llama2": "[INST] {} [/INST]",
+    "llama3": "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    "mistral": "[INST] {}[/INST]",
+    "qwen": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n",
+    "deepseek": "User: {}\n\nAssistant:",
+}
 EXPECTED = {
     ("terse-1", "ir"): f"Solve with equations only.\n{QUESTION}",
     ("terse-1", "kg"): f"List the general rules that solve this.\n{QUESTION}",
@@ -20,12 +30,22 @@ EXPECTED = {
     ("plain-1", "dr"): "Solve this math problem step by step with the rules below. End with a line "
     f"'#### ' and the final number.\n\n{QUESTION}\n\nRules:\nCount.\nAdd.",
 }
+AUTHORS = {
+    "ir": f"Please answer this MATH question step by step.\n{QUESTION}",
+    "kg": "Please output knowledge needed to solve the MATH question step by step.\n"
+    f"Question: {QUESTION}\n\nKnowledge: ",
+    "dr": "Please reason step by step based on the given MATH question and knowledge, and output "
+    f"the final answer.\nQuestion: {QUESTION}\n\nKnowledge: Count.\nAdd.\n\nRationale: ",
+}
+EXPECTED |= {(name, role): text for name in TURNS for role, text in AUTHORS.items()}
 
 
 @pytest.mark.parametrize(("name", "role"), EXPECTED)
 def test_the_exact_prompt(name: str, role: str) -> None:
     parts = prompts.profile(name).parts(Role(role), QUESTION, RULES)
-    assert "".join(part.text for part in parts) == TURN.format(EXPECTED[name, role])
+    assert "".join(part.text for part in parts) == TURNS.get(name, CHATML).format(
+        EXPECTED[name, role]
+    )
 
 
 def test_every_profile_and_role_is_pinned() -> None:
@@ -41,6 +61,32 @@ def test_only_the_frame_is_special() -> None:
     )
 
 
+def words(text: str, special: bool) -> list[int]:
+    """A vocabulary of letters in which '<s>' is a special token."""
+    if special and "<s>" in text:
+        before, _, after = text.partition("<s>")
+        return [*words(before, True), 0, *words(after, True)]
+    return [ord(letter) for letter in text]
+
+
+def test_a_frame_without_special_tokens_is_tokenized_with_its_text() -> None:
+    asked: list[str] = []
+
+    def tokenize(text: str, special: bool) -> list[int]:
+        if not special:
+            asked.append(text)
+        return words(text, special)
+
+    parts = (Part("[INST] ", special=True), Part("<s>?"), Part(" [/INST]", special=True))
+    assert prompts.encode(parts, tokenize) == words("[INST] <s>? [/INST]", False)
+    assert asked[-1] == "[INST] <s>? [/INST]"  # in one: a word's space is part of its token
+
+
+def test_special_tokens_of_a_frame_keep_the_text_apart() -> None:
+    parts = (Part("<s>a", special=True), Part("<s>"), Part("b<s>", special=True), Part("c"))
+    assert prompts.encode(parts, words) == [0, ord("a"), *map(ord, "<s>b"), 0, ord("c")]
+
+
 def test_placeholders_in_question_and_rules_stay() -> None:
     text = prompts.profile("terse-1").parts(Role.DR, "A {knowledge}?", ["B {question}."])[1].text
     assert text == "Solve step by step with the rules.\nA {knowledge}?\nRules:\nB {question}."
@@ -50,7 +96,7 @@ def test_an_unknown_profile() -> None:
     with pytest.raises(SettingsError) as raised:
         prompts.profile("terse-2")
     assert raised.value.message == "unknown prompt profile 'terse-2' (did you mean terse-1?)"
-    assert raised.value.hint == "known: terse-1, plain-1"
+    assert raised.value.hint == ("known: terse-1, plain-1, llama2, llama3, mistral, qwen, deepseek")
     assert raised.value.exit_code == EXIT_USAGE
 
 
