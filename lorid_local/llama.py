@@ -130,31 +130,24 @@ class LlamaEngine:
 
     def count(self, prompt: tuple[Part, ...]) -> int:
         """Return how many tokens a request's prompt takes."""
-        return len(self._encoded(prompt))
+        return (self._model.bos is not None) + len(encode(prompt, self._model.tokenize))
 
     @property
     def template(self) -> Template | None:
         """The base's own chat template; None if its file holds none."""
         return self._model.chat_template()
 
-    def _encoded(self, prompt: tuple[Part, ...]) -> list[int]:
-        """Return the prompt's tokens, BOS first where the model wants it.
-
-        A sentencepiece model reads all at once, as it would put a space before each part; it does
-        so only where what is not special reads the same as special text, so holds none.
-        """
-        tokens = [] if self._model.bos is None else [self._model.bos]
-        read = self._model.tokenize
-        texts = [part.text for part in prompt if not part.special]
-        if self._model.adds_space and all(read(t, True) == read(t, False) for t in texts):
-            return tokens + read("".join(part.text for part in prompt), True)
-        return tokens + encode(prompt, read)
+    @property
+    def room(self) -> int:
+        """Tokens that one sequence may hold, prompt and answer."""
+        return self._limit()
 
     def _tokens(self, request: Request) -> list[int]:
-        tokens = self._encoded(request.prompt)
+        tokens = [] if self._model.bos is None else [self._model.bos]
+        tokens += encode(request.prompt, self._model.tokenize)
         if not tokens:
             raise EngineError("a request's prompt holds no tokens")
-        limit = self.room
+        limit = self._limit()
         if len(tokens) + request.max_tokens > limit:
             raise ContextOverflow(
                 f"the problem takes {len(tokens)} tokens and the answer up to "
@@ -163,9 +156,8 @@ class LlamaEngine:
             )
         return tokens
 
-    @property
-    def room(self) -> int:
-        """Tokens that one sequence may hold, prompt and answer."""
+    def _limit(self) -> int:
+        """Tokens that one sequence may hold."""
         return min(self.options.context_size or self._model.context_length,
                    self._model.context_length)  # fmt: skip
 

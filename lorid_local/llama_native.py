@@ -143,8 +143,6 @@ class Model:
             else None
         )
         self._pieces: dict[int, bytes] = {}
-        # sentencepiece: a space is put in front of each text that is tokenized
-        self.adds_space = self.piece(next(iter(self.tokenize("a", False)), 0))[:1] == b" "
 
     def chat_template(self) -> Template | None:
         """Return the chat template in the model's file, with the texts it may name."""

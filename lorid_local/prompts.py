@@ -15,10 +15,7 @@ from lorid_local.errors import SettingsError, did_you_mean
 
 @dataclass(frozen=True)
 class Chat:
-    """How a model's chat template frames one user turn; BOS is put in front as its GGUF says.
-
-    What frames it is special, the turn not.
-    """
+    """How a model's chat template frames one user turn; BOS is put in front as its GGUF says."""
 
     before: str
     after: str
@@ -31,7 +28,6 @@ class Chat:
 # <|im_end|> by itself.
 CHATS = {
     "chatml": Chat("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
-    "gemma": Chat("<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n"),
     "llama2": Chat("[INST] ", " [/INST]"),
     "llama3": Chat(
         "<|start_header_id|>user<|end_header_id|>\n\n",

@@ -23,7 +23,6 @@ from lorid_local.errors import (
     OutputError,
 )
 from lorid_local.judging import Protocol
-from lorid_local.models import parts
 from lorid_local.models.shelf import located
 from lorid_local.prompting import PROMPTED, framed
 from lorid_local.prompts import tidy
@@ -90,6 +89,7 @@ class Setup:
 
 def run(flags: Flags) -> int:
     """Solve what the flags ask for; return the exit code. Raises LoridError."""
+    flags = replace(flags, model=located(flags.model))
     check(flags)
     todo = problems.from_file(flags.file) if flags.file else _one(flags)
     chosen = bundles.find(flags.bundle or bundles.DEFAULT)
@@ -196,10 +196,7 @@ def base_file(chosen: bundles.Bundle, flags: Flags, say: Say = _note) -> Path:
     """Return the base's file, in the representation that the flags or the bundle ask for."""
     contents = chosen.contents
     kind = base_type(contents, flags)
-    model = located(flags.model)
-    if model:
-        parts.check(model)
-    path, sha256 = (model, "") if model else (chosen.base(), contents.base.sha256)
+    path, sha256 = (flags.model, "") if flags.model else (chosen.base(), contents.base.sha256)
     try:
         return derived(path, kind, sha256=sha256, say=say)
     except OutputError as error:

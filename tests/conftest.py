@@ -25,20 +25,18 @@ def _hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def loopback(_hermetic: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test reach a server of its own on 127.0.0.1, past any proxy, and nothing else."""
-    for name, connect in CONNECTS.items():
-        monkeypatch.setattr(socket.socket, name, _only_here(connect))
+
+    def connect(self: socket.socket, address: Any) -> None:
+        if address[0] != "127.0.0.1":
+            _refuse(self, address)
+        _CONNECT(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
     for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
 
 
-CONNECTS = {name: getattr(socket.socket, name) for name in ("connect", "connect_ex")}
-
-
-def _only_here(connect: Any) -> Any:
-    def checked(self: socket.socket, address: Any) -> Any:
-        return (connect if address[0] == "127.0.0.1" else _refuse)(self, address)
-
-    return checked
+_CONNECT = socket.socket.connect
 
 
 def _refuse(_: socket.socket, address: Any) -> NoReturn:

@@ -30,8 +30,7 @@ class Wanted:
 class Found:
     """A server: how to speak to it, its base's chat template and the tokens of one sequence.
 
-    `bos` stands before every prompt of token ids; `adds_space` is llama_native.Model's. `ids`: it
-    takes and gives token ids.
+    `ids`: it takes and gives token ids; `bos` then stands before every prompt.
     """
 
     dialect: Dialect
@@ -39,7 +38,6 @@ class Found:
     room: int = UNKNOWN_ROOM
     ids: bool = False
     bos: tuple[int, ...] = ()
-    adds_space: bool = False
 
 
 def named(text: str | None) -> dict[Role, str]:
@@ -82,8 +80,6 @@ async def _llama_server(wire: Wire, props: dict[str, Any], wanted: Wanted) -> Fo
     except (KeyError, TypeError, ValueError):
         raise Trouble("sent adapters or settings that are none of llama-server's") from None
     bos = await _tokens(wire, "", add_special=True)
-    first = await wire.post("/tokenize", {"content": "a", "with_pieces": True})
-    pieces = first.get("tokens") or [{}]
     template = Template(
         str(props.get("chat_template", "")),
         str(props.get("bos_token", "")),
@@ -97,7 +93,6 @@ async def _llama_server(wire: Wire, props: dict[str, Any], wanted: Wanted) -> Fo
         room,
         True,
         tuple(bos),
-        str(pieces[0].get("piece", "")).startswith(" "),
     )
 
 

@@ -12,8 +12,9 @@ from lorid_local.endpoint.patience import Trouble
 from lorid_local.endpoint.wire import Wire
 from lorid_local.engine import Completion, Part, Request
 from lorid_local.errors import ContextOverflow
+from lorid_local.prompts import encode
 
-KEPT_TEXTS = 256  # texts whose tokens are remembered: frames, and the prompts under way
+KEPT_TEXTS = 4096  # texts whose tokens are remembered: more than all prompts in flight have
 BREAKS_UP = {"<": "< ", "[": "[ "}
 
 
@@ -40,10 +41,18 @@ class Draft:
             self.told = end
 
 
+class _NotKnown(Exception):
+    """The tokens of a text have to be asked for first."""
+
+    def __init__(self, text: str, special: bool) -> None:
+        super().__init__(text)
+        self.text, self.special = text, special
+
+
 class Prompts:
     """Prompts as a server takes them; special tokens are read in the frame only.
 
-    llama-server is given token ids, tokenized part by part as the embedded engine does it. Others
+    llama-server is given token ids, tokenized as the embedded engine does it. Others
     are given text, in which the user's own '<' and '[' are parted from what would make a special
     token of them.
     """
@@ -79,12 +88,19 @@ class Prompts:
         return await self.encode(text, False)
 
     async def _encoded(self, parts: tuple[Part, ...]) -> list[int]:
-        texts = [part.text for part in parts if not part.special]
-        if self._found.adds_space:
-            plain = [await self.encode(t, True) == await self.encode(t, False) for t in texts]
-            if all(plain):
-                return await self.encode("".join(part.text for part in parts), True)
-        return [t for part in parts for t in await self.encode(part.text, part.special)]
+        """Return the parts' tokens by the rules of the embedded engine (prompts.encode)."""
+        while True:
+            try:
+                return encode(parts, self._remembered)
+            except _NotKnown as missing:
+                await self.encode(missing.text, missing.special)
+
+    def _remembered(self, text: str, special: bool) -> list[int]:
+        if not text:
+            return []
+        if (text, special) not in self._known:
+            raise _NotKnown(text, special)
+        return self._known[text, special]
 
     async def encode(self, text: str, special: bool) -> list[int]:
         """Return the server's tokens of `text`; asked once while they are remembered."""

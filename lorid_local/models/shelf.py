@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lorid_local import settings
 from lorid_local.errors import InputError, ModelError, OutputError, did_you_mean
+from lorid_local.models import parts
 from lorid_local.models.catalogue import offers
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -90,10 +91,16 @@ def find(name: str) -> Note:
 
 
 def located(model: Path | None) -> Path | None:
-    """Return the path of what -m names: a file, or a model of this shelf or the catalogue."""
-    if model is None or model.exists() or model.name != str(model) or model.suffix == ".gguf":
-        return model
-    return find(str(model)).path
+    """Return the path of what -m names: a file, or a model of this shelf or the catalogue.
+
+    Raises ModelError if there is none of that name, or parts of it are missing.
+    """
+    if model is None:
+        return None
+    if model.name == str(model) and model.suffix != ".gguf" and not model.exists():
+        model = find(str(model)).path
+    parts.check(model)
+    return model
 
 
 def checked_name(name: str) -> str:

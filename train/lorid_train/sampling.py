@@ -126,7 +126,7 @@ def _requests(drawing: Drawing, row: Row) -> Iterator[Request]:
     for _ in range(drawing.count):
         yield Request(
             drawing.role, prompt, drawing.max_tokens, rng.getrandbits(31), drawing.temperature,
-            drawing.top_p, drawing.stop, drawing.calculator,
+            drawing.top_p, drawing.stop, calculator=drawing.calculator,
         )  # fmt: skip
 
 
