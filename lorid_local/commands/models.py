@@ -41,7 +41,7 @@ def list_models(**flags: Any) -> None:
 
 @command.command()
 @click.argument("what", metavar="NAME|OWNER/REPO[:FILE]")
-@click.option("--name", help="What to call it [default: as its file is called].")
+@option("--name", help="What to call it [default: as its file is called].")
 def pull(**flags: Any) -> None:
     """Pull a model into the Hugging Face cache; a pull that was cut off goes on."""
     ask("pull", **flags)
@@ -49,7 +49,7 @@ def pull(**flags: Any) -> None:
 
 @command.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", help="What to call it [default: as its file is called].")
+@option("--name", help="What to call it [default: as its file is called].")
 def import_model(**flags: Any) -> None:
     """Give a GGUF file that is here a name; the file stays where it is."""
     ask("import_model", **flags)
