@@ -5,12 +5,12 @@ Two protocols: `same-round` (the paper's text: IR and DR of one round agree) and
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from lorid_local import prompts, thoughts
-from lorid_local.answers import Answer, Unparsed, find, vote
+from lorid_local.answers import Answer, Unparsed, find, same, vote
 from lorid_local.engine import Completion, Request, Role
 from lorid_local.latex_answers import latex_vote
 from lorid_local.trace import Round, Sample
@@ -67,9 +67,10 @@ def _shared(ir: Sequence[Sample | None], dr: Sequence[Sample | None]) -> Answer 
     """Return the answer that both pools hold; of several, the one with the most votes."""
     left = [s.answer for s in ir if s and isinstance(s.answer, Answer)]
     right = [s.answer for s in dr if s and isinstance(s.answer, Answer)]
-    there = set(map(_key, right))
-    shared = [a for a in left if _key(a) in there]
-    return _first_of_most(shared, [*left, *right])
+    keys = _keys([*left, *right])
+    there = set(keys[len(left) :])
+    shared = [i for i in range(len(left)) if keys[i] in there]
+    return _first_of_most(shared, [*left, *right], keys)
 
 
 def best_guess(rounds: Sequence[Round]) -> Answer | None:
@@ -85,15 +86,29 @@ def best_guess(rounds: Sequence[Round]) -> Answer | None:
 
 def _most_frequent(answers: Sequence[Answer | Unparsed | None]) -> Answer | None:
     votes = [a for a in answers if isinstance(a, Answer)]
-    return _first_of_most(votes, votes)
+    return _first_of_most(range(len(votes)), votes, _keys(votes))
 
 
-def _first_of_most(choices: Sequence[Answer], votes: Sequence[Answer]) -> Answer | None:
-    """Return the choice with the most votes, the first of equals."""
-    counts = Counter(map(_key, votes))
-    return max(choices, key=lambda a: counts[_key(a)], default=None)
+def _first_of_most(
+    choices: Iterable[int], votes: Sequence[Answer], keys: Sequence[Hashable]
+) -> Answer | None:
+    """Return the choice (an index of `votes`) with the most votes, the first of equals."""
+    counts = Counter(keys)
+    best = max(choices, key=lambda i: counts[keys[i]], default=None)
+    return None if best is None else votes[best]
 
 
-def _key(answer: Answer) -> tuple[str, int, int]:
-    """Two answers are the same if and only if their keys are; counting keys takes one pass."""
-    return answer.kind, answer.value.numerator, answer.value.denominator
+def _keys(answers: Sequence[Answer]) -> list[Hashable]:
+    """Return a key an answer; two answers are the same if and only if their keys are.
+
+    Numbers have one of their own, so that counting takes one pass; expressions are compared.
+    """
+    if all(a.kind != "latex" for a in answers):
+        return [(a.kind, a.value.numerator, a.value.denominator) for a in answers]
+    first: list[Answer] = []
+    keys: list[Hashable] = []
+    for answer in answers:
+        at = next((i for i, b in enumerate(first) if same(answer, b)), len(first))
+        first += [answer] if at == len(first) else []
+        keys.append(at)
+    return keys

@@ -77,7 +77,7 @@ def test_a_prompt_is_never_seen_before(engine: LlamaEngine) -> None:
 @pytest.mark.parametrize("adapters", [True, False])
 def test_all_is_measured(folder: Path, adapters: bool) -> None:
     chosen = bundle.find(str(folder))
-    flags = Flags(bundle=str(folder), no_adapters=not adapters, threads=1)
+    flags = Flags(bundle=str(folder), no_adapters=not adapters, threads=1, n_predict=16)
     result = bench.measure(chosen, flags, TASK, never)
     record = json.loads(json.dumps(result.as_dict()))
     assert record["schema"] == "lorid-bench/1"
@@ -158,7 +158,7 @@ def test_the_widest_is_the_engines_own() -> None:
 
 
 def test_more_tokens_than_the_context_holds(folder: Path) -> None:
-    flags = Flags(bundle=str(folder), no_adapters=True, threads=1)
+    flags = Flags(bundle=str(folder), no_adapters=True, threads=1, n_predict=16)
     with pytest.raises(ContextOverflow) as raised:
         bench.measure(bundle.find(str(folder)), flags, Task((1,), 600, 1), never)
     assert raised.value.hint == "lower --tokens"
@@ -168,7 +168,7 @@ def test_adapters_that_do_not_fit_another_base(folder: Path, tmp_path: Path) -> 
     other = tiny_llama_gguf(tmp_path / "other.gguf", hidden=96)
     with pytest.raises(ModelError) as raised:
         bench.run(Flags(bundle=str(folder), model=other), TASK, as_json=True)
-    assert raised.value.hint == f"lorid bench --no-adapters -m {other} ..."
+    assert raised.value.hint == (f"lorid bench -m {other} ... (without --bundle: by prompts alone)")
 
 
 def test_a_number_of_threads_out_of_range() -> None:
