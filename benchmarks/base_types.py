@@ -3,8 +3,8 @@
     python -m benchmarks.base_types --peers peers --repeat 5 --out runs/base_types.json
 
 Types are measured in turn, so that what disturbs one disturbs all. Speed is half of the choice;
-the other half is what the adapters do on it: `lorid solve --base-type TYPE --file ... -o ...` and
-`dev_report.py` measure that. Without --peers llama-cpp-python's own libraries are used.
+the other half is what the adapters do on it: `lorid eval` measures that.
+Without --peers llama-cpp-python's own libraries are used.
 """
 
 import statistics

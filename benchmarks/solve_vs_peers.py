@@ -1,6 +1,6 @@
 """`lorid solve` on many problems against other ways to do the same, in turn, problems in chunks.
 
-    python benchmarks/dev_report.py problems --data ../shared/data --count 60 > runs/60.jsonl
+    (PROBLEMS.jsonl: 60 lines {"id", "question"}, as lorid solve --file reads them)
     python -m benchmarks.solve_vs_peers reference --peers peers --problems runs/60.jsonl
     python -m benchmarks.solve_vs_peers stock     --peers peers --problems runs/60.jsonl
     python -m benchmarks.solve_vs_peers server    --peers peers --problems runs/60.jsonl
