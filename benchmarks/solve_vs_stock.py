@@ -25,10 +25,7 @@ import click
 
 # chosen among five because both then write the same three texts: elsewhere two tokens tie within
 # llama.cpp's rounding, and greedy texts part
-PROBLEM = (
-    "Tom has 3 boxes with 12 pencils in each box. He gives 10 pencils to his friends. How many "
-    "pencils does Tom have left?"
-)
+PROBLEM = "A farmer has 12 cows and twice as many sheep. How many animals does he have?"
 ALIKE = ["--base-type", "as-shipped", "--no-calculator"]
 LORID = [sys.executable, "-c", "from lorid_local.cli import main; main()"]
 

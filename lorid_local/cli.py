@@ -63,6 +63,8 @@ def _run() -> int:
         raise KeyboardInterrupt from None
     except click.ClickException as error:
         error.show()
+        if "unexpected extra argument" in error.message and sys.argv[1:2] in (["solve"], ["tutor"]):
+            _say(f'Hint: put the problem in quotes: lorid {sys.argv[1]} "..."')
         return error.exit_code
 
 

@@ -156,11 +156,16 @@ def printable(text: str) -> str:
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
+# what a terminal takes as a command (ECMA-48): its letters and digits are no part of a problem
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
+
+
 def tidy(question: str) -> str:
     """Return `question` on one line with single spaces, as every model saw it in training.
 
     Runs of white space are where transformers' and llama.cpp's tokenizers differ.
     """
+    question = _ESCAPES.sub("", question)
     # split first: a form feed or a lone carriage return separates words, and is not printable
     return " ".join(printable(" ".join(question.split())).split())
 

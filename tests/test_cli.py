@@ -312,6 +312,14 @@ def test_the_default_bundle_solves() -> None:
     assert all(drawn[role]["tokens"] for role in ("ir", "kg", "dr"))
 
 
+@pytest.mark.parametrize("command", ["solve", "tutor"])
+def test_a_problem_without_quotes_is_told_to_have_some(command: str) -> None:
+    ran = lorid(command, "Tom", "has", "3", "apples")
+    assert ran.returncode == 2
+    last = ran.stderr.decode().splitlines()[-1]
+    assert last == f'Hint: put the problem in quotes: lorid {command} "..."'
+
+
 # --- models and bundles
 
 

@@ -108,7 +108,7 @@ def test_an_unknown_profile() -> None:
         ("a\n\n\tb\r\nc", "a b c"),
         ("a\rb\fc\vd\x85e", "a b c d e"),  # separators that are no printable characters
         ("a\u2028b\u00a0c\u3000d", "a b c d"),
-        ("\x1b[31mred\x1b[0m", "[31mred[0m"),
+        ("\x1b[31mred\x1b[0m", "red"),
         ("a \x00 b", "a b"),
         ("zero\u200bwidth\ufeff", "zerowidth"),
         ("½ of 3 × 4 − 1 = 5 é 😀", "½ of 3 × 4 − 1 = 5 é 😀"),
@@ -145,7 +145,7 @@ def test_printable(text: str, expected: str) -> None:
         ("- One.\nOne.\n-  One.\nTwo.\nOne.", ("One.", "Two.")),
         ("  -  a \t b  \r\nc", ("a b", "c")),
         ("1. First\n2. Second", ("1. First", "2. Second")),
-        ("\x1b[1mBold", ("[1mBold",)),
+        ("\x1b[1mBold", ("Bold",)),
     ],
 )
 def test_rules(text: str, expected: tuple[str, ...]) -> None:
@@ -163,3 +163,9 @@ def test_rules(text: str, expected: tuple[str, ...]) -> None:
 )
 def test_rules_of_a_text_that_was_cut_off(text: str, expected: tuple[str, ...]) -> None:
     assert prompts.rules(text, complete=False) == expected
+
+
+def test_a_pasted_colour_leaves_no_digits_in_the_problem() -> None:
+    assert prompts.tidy("Tom \x1b[31mhas\x1b[0m 3 apples. \x1b]0;title\x07More?") == (
+        "Tom has 3 apples. More?"
+    )

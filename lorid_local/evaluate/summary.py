@@ -16,7 +16,8 @@ TITLES = {"kg": "KG's rules", "teacher": "the teacher's", "none": "no rules",
 def show(figures: Figures) -> None:
     """Print everything to standard output."""
     n, wanted = figures["problems"], figures["wanted"]
-    print(f"{figures['data']}: {n} problems{of(n, wanted)}, {figures['rounds']} whole rounds\n")
+    data = figures["data"].rstrip(":")  # `practice:` is all of them
+    print(f"{data}: {n} problems{of(n, wanted)}, {figures['rounds']} whole rounds\n")
     tables.show(HEADS, [row(m, figures["pairs"]) for m in figures["methods"]])
     for lines in (convergence(figures), rules(figures), errors(figures), calibration(figures),
                   policy(figures), extractors(figures)):  # fmt: skip
