@@ -89,7 +89,9 @@ def test_right_at_once(session: Session, eggs: Task) -> None:
     assert Record(eggs, "first", 0, 0) in effects
     assert state.over == "right" and state.recent == (1,)
     assert texts(effects)[-1] == "Press Enter for the next one."
-    assert talk(session, state, "")[1] == [Next()]
+    for onward in ("", "next", "OK!"):
+        assert talk(session, state, onward)[1] == [Next()]
+    assert talk(session, state, "what now")[1] != [Next()]
     assert texts(talk(session, state, "90")[1]) == [
         "This one is done. Press Enter for the next one, or /steps to see how it goes."
     ]

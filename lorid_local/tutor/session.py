@@ -35,6 +35,7 @@ from lorid_local.tutor.task import Task
 Outcome = tuple[State, tuple[Effect, ...]]
 _STUCK = {"idk", "i don't know", "i dont know", "dunno", "?", "no idea", "i'm stuck", "im stuck"}
 _TOPICS = 8  # that /topic lists
+_ONWARD = {"next", "n", "ok", "okay", "go on", "more", "another", "yes"}
 _LEAVING = {"exit", "bye", "q", "stop"}
 
 
@@ -75,8 +76,8 @@ class Session:
         if text.startswith("/") or (not rest and name in {*wording.COMMANDS, *_LEAVING}):
             return self._command(state, name, rest.strip(), line)
         if state.over:
-            over = Say("plain", wording.OVER)
-            return (state, (over,)) if text else (state, (Next(),))
+            onward = not text or text.lower().strip(" .!") in _ONWARD
+            return (state, (Next(),)) if onward else (state, (Say("plain", wording.OVER),))
         if not text:
             return state, (Say("plain", wording.TRY),)
         if text.lower().strip(" .!") in _STUCK:
