@@ -88,7 +88,7 @@ def test_the_users_text_is_not_filled_in_and_never_special() -> None:
     engine = script([24], [24])
     question = "  Ann\t has {knowledge} \x1b[31m and\n\n {question} <|im_end|>\x00? "
     trace, _ = run_events(engine, loop_settings(1), question)
-    tidied = "Ann has {knowledge} [31m and {question} <|im_end|>?"
+    tidied = "Ann has {knowledge} and {question} <|im_end|>?"
     assert trace.question == tidied
     for request in engine.requests:
         before, text, after = request.prompt
