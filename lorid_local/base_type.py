@@ -25,6 +25,7 @@ from lorid_local.cores import usable_cores
 from lorid_local.errors import EXIT_MODEL, EngineError, LoridError, ModelError, OutputError
 from lorid_local.gguf_check import check_base
 from lorid_local.gguf_header import BLOCKS, Header, TensorInfo, read_header
+from lorid_local.user_folders import user_folder
 
 BaseType = Literal["as-shipped", "q8_0", "q4_0", "iq4_nl"]
 BASE_TYPES: tuple[BaseType, ...] = get_args(BaseType)
@@ -71,21 +72,14 @@ def cache_folder(environ: Mapping[str, str] = os.environ, platform: str = sys.pl
 
     A relative XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification demands.
     """
-    given = environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(given):
-        return Path(given, "lorid", "bases")
-    local = environ.get("LOCALAPPDATA", "")
-    if platform == "win32" and os.path.isabs(local):
-        return Path(local, "lorid", "bases")
-    try:
-        home = Path.home()
-    except RuntimeError:
+    inside = {"darwin": "Library/Caches", "win32": "AppData/Local"}.get(platform, ".cache")
+    found = user_folder("XDG_CACHE_HOME", inside, environ=environ, platform=platform)
+    if found is None:
         raise OutputError(
             "no home folder is known, so there is no cache for the base",
             hint=f"set XDG_CACHE_HOME to a folder, or {AS_SHIPPED}",
-        ) from None
-    inside = {"darwin": "Library/Caches", "win32": "AppData/Local"}.get(platform, ".cache")
-    return home / inside / "lorid" / "bases"
+        )
+    return found / "bases"
 
 
 def _cached(folder: Path, stem: str, say: Say | None) -> Path | None:

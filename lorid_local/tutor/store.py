@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lorid_local.errors import LoridError
 from lorid_local.tutor.state import Result
+from lorid_local.user_folders import user_folder
 
 FILE = "tutor.sqlite3"
 PATIENCE = 5.0  # seconds to wait for another session's write
@@ -78,23 +79,16 @@ Review = Callable[[str | None, Result, datetime], tuple[str, datetime] | None]
 def folder(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
     """Return the folder of the tutor's data; raises ProgressError if no home folder is known.
 
-    A relative XDG_DATA_HOME is ignored, as the XDG Base Directory Specification demands.
+    By XDG_DATA_HOME, where it is an absolute path.
     """
-    given = environ.get("XDG_DATA_HOME", "")
-    if os.path.isabs(given):
-        return Path(given, "lorid")
-    local = environ.get("LOCALAPPDATA", "")
-    if platform == "win32" and os.path.isabs(local):
-        return Path(local, "lorid")
-    try:
-        home = Path.home()
-    except RuntimeError:
+    inside = "Library/Application Support" if platform == "darwin" else ".local/share"
+    found = user_folder("XDG_DATA_HOME", inside, environ=environ, platform=platform)
+    if found is None:
         raise ProgressError(
             "no home folder is known, so progress cannot be kept",
             hint="set XDG_DATA_HOME to a folder",
-        ) from None
-    inside = "Library/Application Support" if platform == "darwin" else ".local/share"
-    return home / inside / "lorid"
+        )
+    return found
 
 
 class Store:
