@@ -48,7 +48,7 @@ def _run() -> int:
     import click
 
     from lorid_local.commands.group import group
-    from lorid_local.errors import LoridError
+    from lorid_local.errors import EXIT_USAGE, LoridError
 
     try:
         result = group.main(prog_name="lorid", standalone_mode=False)
@@ -58,6 +58,8 @@ def _run() -> int:
         _say(f"Error: {error.message}")
         if error.hint:
             _say(f"Hint: {error.hint}")
+        if error.exit_code == EXIT_USAGE:
+            _say_environment(error.message)
         return error.exit_code
     except click.exceptions.Abort:
         raise KeyboardInterrupt from None
@@ -65,7 +67,18 @@ def _run() -> int:
         error.show()
         if "unexpected extra argument" in error.message and sys.argv[1:2] in (["solve"], ["tutor"]):
             _say(f'Hint: put the problem in quotes: lorid {sys.argv[1]} "..."')
+        _say_environment(error.format_message())
         return error.exit_code
+
+
+def _say_environment(message: str) -> None:
+    """Tell of a flag that `message` refuses and that does not stand in the command."""
+    flags = message.replace("'", " ").replace(":", " ").split()
+    for name in sorted(os.environ):
+        flag = "--" + name.removeprefix("LORID_").lower().replace("_", "-")
+        given = any(a.startswith((flag, flag[1:3])) for a in sys.argv[1:])  # a short form: -t
+        if name.startswith("LORID_") and flag in flags and not given:
+            _say(f"Note: the environment sets {name}={os.environ[name]}")
 
 
 def _say(text: str) -> None:

@@ -152,7 +152,9 @@ class LlamaEngine:
             raise ContextOverflow(
                 f"the problem takes {len(tokens)} tokens and the answer up to "
                 f"{request.max_tokens}, but the context holds {limit}",
-                hint="shorten the problem or lower -n/--n-predict",
+                hint="raise -c/--ctx-size or lower -n/--n-predict"
+                if limit < self._model.context_length
+                else "shorten the problem or lower -n/--n-predict",
             )
         return tokens
 

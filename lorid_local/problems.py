@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import stat
 import sys
@@ -10,12 +11,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lorid_local.errors import InputError
+from lorid_local.number import holds_number
 from lorid_local.prompts import printable, tidy
 
 EXAMPLE = 'lorid solve "A box holds 12 eggs. How many eggs are in 5 boxes?"'
 PATIENCE = 1.0  # seconds that a pipe beside an argument may stay silent
 SHOWN = 5  # faulty lines listed in one message
 QUESTION_KEYS = ("question", "problem")
+AMOUNTS = re.compile(
+    r"\b(once|twice|thrice|dozens?|pairs?|couple|double[ds]?|tripled?|thirds?|quarters?|fifths?)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +53,9 @@ def from_file(path: Path) -> list[Problem]:
     Raises InputError naming the faulty lines; nothing is solved then.
     """
     try:
-        text = checked(path.read_bytes(), str(path))
+        text = checked(path.read_bytes(), str(path), path)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}", hint="check --file") from None
+        raise InputError(f"{path}: {error.strerror}", hint="check -f/--file") from None
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     faults: list[str] = []
     as_json = path.suffix in (".jsonl", ".json", ".ndjson")
@@ -61,24 +67,34 @@ def from_file(path: Path) -> list[Problem]:
             hint='each line is an object such as {"id": 1, "question": "..."}',
         )
     if not problems:
-        raise InputError(f"{path}: holds no problems", hint="write one problem a line")
+        raise InputError(
+            f"{path}: holds no problems",
+            hint='write one {"question": "..."} a line' if as_json else "write one problem a line",
+        )
     return problems
 
 
-def checked(data: bytes, source: str) -> str:
-    """Return UTF-8 `data` as text; raises InputError where it is not text."""
+def checked(data: bytes, source: str, file: Path | None = None) -> str:
+    """Return UTF-8 `data`, of `file` if of one, as text; raises InputError if it is none."""
     if b"\0" in data:
         raise InputError(
             f"{source} holds a NUL byte at position {data.index(0)}: expected plain text",
-            hint=EXAMPLE,
+            hint="save it as plain text in UTF-8" if file else EXAMPLE,
         )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{source} is not UTF-8: byte 0x{data[error.start]:02x} at position {error.start}",
-            hint="convert it, for example: iconv -f latin1 -t utf-8 problem.txt | lorid solve",
+            hint=f"iconv -f latin1 -t utf-8 {file} > utf8-{file.name}"
+            if file
+            else "convert it, for example: iconv -f latin1 -t utf-8 problem.txt | lorid solve",
         ) from None
+
+
+def counts(text: str) -> bool:
+    """True if something in `text` can be calculated with: a digit, a number word, 'twice'."""
+    return holds_number(text) or AMOUNTS.search(text) is not None
 
 
 def unprintable(text: str) -> int:

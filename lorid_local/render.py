@@ -21,6 +21,7 @@ TITLES = {
     Role.IR: "System 1, at once",
     Role.DR: "System 2, by the rules",
 }
+GUESS = "Best guess, not settled:"
 _STEP_LINE = re.compile(r"<<([^<>]*)>>")
 _OPEN_STEP = re.compile(r"(?:<<(?P<step>[^<>\n]*)>?|<)\Z")  # where a text still grows
 _MARKER = re.compile(r"^#### *", re.M)
@@ -81,6 +82,8 @@ class Silent:
         if not quiet:
             for line in self.lines(trace, sure):
                 self.say(line)
+        elif trace.answer and trace.status != "agreed":
+            self.say(GUESS)
         if trace.answer:
             print(trace.answer.shown)
         elif quiet:
@@ -98,7 +101,7 @@ class Silent:
         if trace.status == "agreed":
             yield "Answer:"
         else:
-            yield "Best guess, not settled:" if trace.answer else "No answer."
+            yield GUESS if trace.answer else "No answer."
 
 
 def sections(shown: Round) -> Iterator[str]:
@@ -108,9 +111,9 @@ def sections(shown: Round) -> Iterator[str]:
         yield from (f"  - {rule}" for rule in shown.rules)
         yield ""
     for sample in (shown.ir, shown.dr):
-        if sample:
+        if sample and (text := readable(sample.text, sample.role)):  # cut short: nothing yet
             yield TITLES[sample.role]
-            yield from ("  " + line for line in readable(sample.text, sample.role).splitlines())
+            yield from ("  " + line for line in text.splitlines())
             yield ""
 
 

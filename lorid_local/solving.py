@@ -1,7 +1,5 @@
 """`lorid solve` from flags to exit code: the only place where loop and engine meet."""
 
-import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -11,21 +9,15 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorid_local import batch, loop, parallel, problems, serving, solve_file
+from lorid_local import batch, loop, parallel, problems, results, serving, solve_file
 from lorid_local import bundle as bundles
 from lorid_local.base_type import BaseType, Say, derived
 from lorid_local.calibration import Calibration, Sureness, sureness
 from lorid_local.engine import Engine, Role
-from lorid_local.errors import (
-    ContextOverflow,
-    InputError,
-    ModelError,
-    OutputError,
-)
+from lorid_local.errors import InputError, ModelError, OutputError
 from lorid_local.judging import Protocol
 from lorid_local.models.shelf import located
 from lorid_local.prompting import PROMPTED, framed
-from lorid_local.prompts import tidy
 from lorid_local.render import Screen, screen
 from lorid_local.trace import Trace
 
@@ -94,12 +86,16 @@ def run(flags: Flags) -> int:
     todo = problems.from_file(flags.file) if flags.file else _one(flags)
     chosen = bundles.find(flags.bundle or bundles.DEFAULT)
     setup = settle(chosen.contents, flags)
+    done = _done(flags, todo, setup)
+    if len(done) == len(todo):
+        _note(f"{flags.output}: all {len(done)} results are there already.")
+        return _end_of_file(flags, done)
     # interruptible first: ctypes swallows a KeyboardInterrupt in llama.cpp's log while it loads
     with interruptible() as interrupted, _engine(chosen, setup, flags) as engine:
         setup = asked(setup, chosen, flags, engine)
         solver = _Solver(engine, setup, interrupted, flags)
         if flags.file:
-            return _solve_file(solver, todo, flags)
+            return _solve_file(solver, todo, done)
         return _solve_one(solver, todo[0], flags)
 
 
@@ -174,12 +170,16 @@ def check(flags: Flags) -> None:
         )
     if flags.ctx_size is not None and flags.ctx_size < 1:
         raise InputError(f"--ctx-size {flags.ctx_size}: expected 1 or more")
+    if flags.trace:
+        results.check_trace(flags.trace)
 
 
 def _one(flags: Flags) -> list[problems.Problem]:
     text = problems.from_command_line(flags.problem)
     if left_out := problems.unprintable(text):
-        print(f"Note: left out {left_out} control characters.", file=sys.stderr)
+        _note(f"Note: left out {left_out} control characters.")
+    if not problems.counts(text):
+        _note("Note: no number and no number word in this; expected a math word problem.")
     return [problems.Problem(text)]
 
 
@@ -299,89 +299,47 @@ def _solve_one(solver: _Solver, problem: problems.Problem, flags: Flags) -> int:
     with screen(silent=silent) as show:
         trace, sure = solver.solve(problem.text, show)
     if flags.as_json:
-        print(_json(_record(trace, sure), sys.stdout.encoding))
+        print(results.as_json(results.record(trace, sure), sys.stdout.encoding))
     else:
         show.report(trace, sure, quiet=flags.quiet)
     sys.stdout.flush()
     if flags.trace:
-        _write(flags.trace, _json(_record(trace, sure), indent=1) + "\n")
+        results.write_trace(flags.trace, results.record(trace, sure))
     return solve_file.EXITS[trace.status]
 
 
-def _solve_file(solver: _Solver, todo: list[problems.Problem], flags: Flags) -> int:
-    """Write a JSON line for each problem, in order; return the worst exit code.
+def _solve_file(
+    solver: _Solver, todo: list[problems.Problem], done: list[solve_file.Record]
+) -> int:
+    """Write a JSON line for each problem behind those `done`, in order."""
+    flags, calibration = solver.flags, solver.setup.calibration
+    rest = todo[len(done) :]
+    with (
+        solve_file.progress(len(done), len(todo), quiet=flags.quiet) as told,
+        solve_file.sink(flags.output, lambda r: results.as_json(r, sys.stdout.encoding)) as write,
+    ):
+        for problem, outcome in zip(rest, solver.solve_all(p.text for p in rest), strict=False):
+            record = results.of_line(problem, outcome, calibration)
+            write(record)
+            done.append(record)
+            told(record["status"])
+    return _end_of_file(flags, done)
 
-    With --output, what that file holds already is not solved again.
-    """
-    setup = solver.setup
+
+def _done(flags: Flags, todo: list[problems.Problem], setup: Setup) -> list[solve_file.Record]:
+    """Return the results that --output holds already, which are not solved again."""
+    if not flags.output:
+        return []
     settings = {
         "seed": setup.seed,
         "protocol": setup.loop.protocol,
         "max_rounds": setup.loop.rounds,
     }
-    records = solve_file.stored(flags.output, todo, settings) if flags.output else []
-    statuses = [str(record["status"]) for record in records]
-    rest = todo[len(records) :]
-    with (
-        solve_file.progress(len(records), len(todo), quiet=flags.quiet) as told,
-        solve_file.sink(flags.output, lambda r: _json(r, sys.stdout.encoding)) as write,
-    ):
-        for problem, outcome in zip(rest, solver.solve_all(p.text for p in rest), strict=False):
-            record = _line(problem, outcome, setup.calibration)
-            write(record)
-            records.append(record)
-            statuses.append(record["status"])
-            told(record["status"])
+    return solve_file.stored(flags.output, todo, settings)
+
+
+def _end_of_file(flags: Flags, done: list[solve_file.Record]) -> int:
+    """Write the trace of all results; return the worst exit code."""
     if flags.trace:
-        _write(flags.trace, _json(records, indent=1) + "\n")
-    return solve_file.worst(statuses)
-
-
-def _line(
-    problem: problems.Problem, outcome: batch.Outcome, calibration: Calibration | None
-) -> dict[str, Any]:
-    """One problem of a file; a problem that is too long does not stop the others."""
-    named = {} if problem.id is None else {"id": problem.id}
-    if isinstance(outcome, ContextOverflow):
-        text = {"question": tidy(problem.text)}
-        return {**named, **text, "status": "error", "error": outcome.message, "answer": None}
-    return {**named, **_record(outcome, sureness(calibration, outcome))}
-
-
-def _record(trace: Trace, sure: Sureness | None) -> dict[str, Any]:
-    """The trace as data, with how sure its outcome makes us."""
-    counts = (
-        {"right": sure.right, "n": sure.n, "interval_95": [sure.low, sure.high]} if sure else {}
-    )
-    data = {"case": sure.case, "data": sure.data} if sure else {}
-    return {**trace.as_dict(), "sureness": {**counts, **data} or None}
-
-
-def _json(data: Any, encoding: str = "utf-8", indent: int | None = None) -> str:
-    """Return `data` as JSON, in plain ASCII only where `encoding` cannot write its letters."""
-    text = json.dumps(data, ensure_ascii=False, indent=indent)
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return json.dumps(data, indent=indent)
-    return text
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all; raises OutputError (the answer is printed by then)."""
-    part = path.with_name(path.name + ".part")
-    try:
-        if path.exists() and not path.is_file():  # os.replace would remove /dev/stdout, as root
-            path.write_text(text, encoding="utf-8")
-            return
-        try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(
-            f"{path}: the trace cannot be written ({error.strerror})",
-            hint="give --trace a file in a folder that you may write to",
-        ) from None
+        results.write_trace(flags.trace, done)
+    return solve_file.worst([str(record["status"]) for record in done])

@@ -111,6 +111,23 @@ def test_a_flag_is_read_from_the_environment(five: tuple[str, ...]) -> None:
     assert json.loads(ran.stdout)["max_rounds"] == 4
 
 
+def test_what_the_environment_sets_is_named_where_it_is_refused() -> None:
+    ran = lorid("solve", "2 + 3", LORID_TIMEOUT="-1", LORID_ROUNDS="2")
+    note = "Note: the environment sets LORID_TIMEOUT=-1\n"
+    failed(ran, 2, "Error: --timeout -1.0: expected seconds above 0\n" + note)
+    ran = lorid("solve", "2 + 3", LORID_TIMEOUT="9", LORID_CTX_SIZE="x")
+    assert ran.returncode == 2 and ran.stderr.decode().endswith(
+        "'x' is not a valid integer.\nNote: the environment sets LORID_CTX_SIZE=x\n"
+    )
+
+
+def test_a_text_without_any_number_is_told_of(five: tuple[str, ...]) -> None:
+    note = "Note: no number and no number word in this; expected a math word problem.\n"
+    assert lorid("solve", *five, "hello").stderr.decode().startswith(note)
+    for text in ("2 + 3", "Twice a dozen?", "Half of six?"):
+        assert b"Note:" not in lorid("solve", *five, text).stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_each_command_has_help(name: str, flag: str) -> None:
@@ -197,7 +214,7 @@ def test_what_is_no_text_is_refused() -> None:
 
 
 def test_a_problem_too_long_is_refused(five: tuple[str, ...]) -> None:
-    ran = lorid("solve", *five, "x" * 100_000)
+    ran = lorid("solve", *five, "2" + "x" * 100_000)
     assert ran.returncode == 2 and ran.stdout == b""
     message, hint = ran.stderr.decode().splitlines()
     assert message.startswith("Error: the problem takes 100") and message.endswith(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lorid_local.results import check_trace
 from tests.test_cli import START, Ran, answering_gguf, environment, lorid
 from tests.tiny import tiny_llama_gguf
 
@@ -85,7 +86,7 @@ def test_all_faulty_lines_are_named(five: tuple[str, ...], tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (None, "No such file or directory\nHint: check --file"),
+        (None, "No such file or directory\nHint: check -f/--file"),
         (b"", "holds no problems\nHint: write one problem a line"),
         (b"\n \n", "holds no problems\nHint: write one problem a line"),
     ],
@@ -99,6 +100,22 @@ def test_a_file_without_problems_is_refused(
     ran = lorid(*five, "--file", path)
     assert (ran.returncode, ran.stdout, ran.stderr.decode()) == (
         2, b"", f"Error: {path}: {message}\n")  # fmt: skip
+
+
+def test_a_file_that_is_no_text_is_refused(five: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "caf.txt"
+    path.write_bytes("2 cafés + 3".encode("latin1"))
+    ran = lorid(*five, "--file", path)
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    assert ran.stderr.decode() == (
+        f"Error: {path} is not UTF-8: byte 0xe9 at position 5\n"
+        f"Hint: iconv -f latin1 -t utf-8 {path} > utf8-caf.txt\n"
+    )
+    path.write_bytes(b"2\0 + 3")
+    assert lorid(*five, "--file", path).stderr.decode() == (
+        f"Error: {path} holds a NUL byte at position 1: expected plain text\n"
+        "Hint: save it as plain text in UTF-8\n"
+    )
 
 
 def test_a_problem_and_a_file_are_not_both_taken(five: tuple[str, ...]) -> None:
@@ -118,17 +135,27 @@ def test_a_trace_holds_what_json_prints(five: tuple[str, ...], tmp_path: Path) -
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["trace.json"]
 
 
-def test_a_trace_that_cannot_be_written_is_told_after_the_answer(
+def test_a_trace_that_cannot_be_written_is_told_before_anything_is_solved(
     five: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
     trace = tmp_path / "file" / "trace.json"
-    ran = lorid(*five, "-q", "--trace", trace, "2 + 3")
-    assert (ran.returncode, ran.stdout) == (1, b"5\n")
-    assert ran.stderr.decode() == (
-        f"Error: {trace}: the trace cannot be written (Not a directory)\n"
-        "Hint: give --trace a file in a folder that you may write to\n"
-    )
+    for path, reason in ((trace, "Not a directory"), (tmp_path, "it is a folder")):
+        ran = lorid(*five, "-q", "--trace", path, "2 + 3")
+        assert (ran.returncode, ran.stdout) == (1, b"")
+        assert ran.stderr.decode() == (
+            f"Error: {path}: the trace cannot be written ({reason})\n"
+            "Hint: give --trace a file in a folder that you may write to\n"
+        )
+
+
+def test_looking_whether_a_trace_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    check_trace(trace)
+    assert list(tmp_path.iterdir()) == []
+    trace.write_text("the old one")
+    check_trace(trace)
+    assert trace.read_text() == "the old one"
 
 
 @needs_full
@@ -213,6 +240,9 @@ def test_a_file_goes_on_where_it_was_killed(five: tuple[str, ...], tmp_path: Pat
     ran = lorid(*five, "--file", path, "-o", out)
     assert ran.stderr.startswith(b"2/3 ") and b"1/3" not in ran.stderr
     assert [json.loads(line)["answer"] for line in out.read_bytes().splitlines()] == ["5"] * 3
+    ran = lorid(*five, "--file", path, "-o", out, "-m", tmp_path / "no model is needed")
+    assert ran.stderr.decode() == f"{out}: all 3 results are there already.\n"
+    assert ran.returncode == 0 or ran.returncode == 3
 
 
 def test_an_output_needs_a_file_of_problems(five: tuple[str, ...], tmp_path: Path) -> None:

@@ -349,7 +349,8 @@ def test_what_exceeds_the_context_is_refused_before_anything_runs(
         f"the problem takes {room + 2} tokens and the answer up to 24, "
         f"but the context holds {limit}"
     )
-    assert raised.value.hint == "shorten the problem or lower -n/--n-predict"
+    way_out = "raise -c/--ctx-size" if limit < CONTEXT else "shorten the problem"
+    assert raised.value.hint == f"{way_out} or lower -n/--n-predict"
     assert raised.value.exit_code == 2
     assert not heard.pieces
     assert engine.generate([ask("x" * room, seed=1)])[0].tokens == 24

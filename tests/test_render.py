@@ -1,5 +1,6 @@
 """What a person sees: the report's exact lines, the answer alone on standard output."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -129,6 +130,8 @@ def test_quiet_shows_the_answer_or_why_there_is_none(capsys: pytest.CaptureFixtu
     Plain().report(trace("timeout", DIFFER, answer=None), None, quiet=True)
     said = "No answer: Time is up in round 1, before the systems agreed.\n"
     assert tuple(capsys.readouterr()) == ("", said)
+    Plain().report(trace("no-agreement", DIFFER), None, quiet=True)
+    assert tuple(capsys.readouterr()) == ("24\n", "Best guess, not settled:\n")
 
 
 def test_the_round_that_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,6 +141,13 @@ def test_the_round_that_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "System 2, by the rules" in said  # the last whole round
     Plain().report(trace("interrupted", cut), None, quiet=False)
     assert "System 2, by the rules" not in capsys.readouterr().err
+
+
+def test_a_system_that_wrote_nothing_has_no_heading(capsys: pytest.CaptureFixture[str]) -> None:
+    silent = replace(IR, text=" \n")
+    Plain().report(trace("interrupted", replace(AGREED, ir=silent), answer=None), None, quiet=False)
+    said = capsys.readouterr().err
+    assert "System 1, at once" not in said and "System 2, by the rules" in said
 
 
 def test_plain_says_a_line_for_a_round_without_agreement(

@@ -133,7 +133,7 @@ def test_progress_that_cannot_be_kept_does_not_stop_the_practice(lorid: Any) -> 
     out = lorid("--seed", 1, typed="/answer\n/answer\n/quit\n")
     assert out[0] == (
         f"This time I cannot keep your progress. {folder()}: the progress cannot be kept (file is "
-        "not a database)."
+        "not a database). To mend that: start anew: lorid tutor --forget."
     )
     assert out[-1] == "Bye! Well done for practising."
 
@@ -148,7 +148,7 @@ def test_progress_that_can_be_kept_no_longer_is_told_of_once(
     other.close()
     assert [line for line in out if "cannot keep" in line] == [
         f"This time I cannot keep your progress. {folder()}: the progress cannot be kept (database "
-        "is locked)."
+        "is locked). To mend that: set XDG_DATA_HOME to a folder that you may write to."
     ]
     assert out[-1] == "Bye! Well done for practising."
 

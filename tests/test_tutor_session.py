@@ -271,6 +271,15 @@ def test_the_nearest_grade_of_a_topic(session: Session) -> None:
         session.start(topic="qqq")
 
 
+@pytest.mark.parametrize(("wanted", "near"), [(1, 2), (12, 8)])
+def test_a_level_that_no_problem_has_is_refused(session: Session, wanted: int, near: int) -> None:
+    with pytest.raises(InputError) as raised:
+        session.start(wanted)
+    assert raised.value.message == f"--level {wanted}: expected 2 to 8, a school grade"
+    assert raised.value.hint == f"lorid tutor --level {near}"
+    assert session.start(near).level == near
+
+
 def test_a_step_that_comes_to_the_answer_is_not_worked(session: Session) -> None:
     """The first step's result is the answer, which the question does not show."""
     row = ROW | {

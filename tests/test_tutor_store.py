@@ -59,7 +59,7 @@ def test_a_file_of_the_first_version_is_brought_up_and_keeps_its_rows(tmp_path: 
 
 
 def test_what_cannot_be_kept_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    hint = "set XDG_DATA_HOME to a folder that you may write to, or: lorid tutor --forget"
+    hint = "start anew: lorid tutor --forget"
     (tmp_path / store.FILE).write_bytes(b"no database at all" * 100)
     with pytest.raises(ProgressError) as caught:
         Store.open(tmp_path)
@@ -68,8 +68,9 @@ def test_what_cannot_be_kept_is_refused_with_the_way_out(tmp_path: Path) -> None
     assert store.erase(tmp_path) and list(tmp_path.iterdir()) == []
     blocked = tmp_path / "file" / "folder"
     blocked.parent.write_text("")
-    with pytest.raises(ProgressError, match="cannot be kept \\(Not a directory\\)"):
+    with pytest.raises(ProgressError, match="cannot be kept \\(Not a directory\\)") as caught:
         Store.open(blocked)
+    assert caught.value.hint == "set XDG_DATA_HOME to a folder that you may write to"
     newer = sqlite3.connect(tmp_path / store.FILE)
     newer.execute("PRAGMA user_version = 9")
     newer.close()

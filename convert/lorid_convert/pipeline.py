@@ -77,10 +77,10 @@ def plan(
     """
     if outtype not in OUTTYPES:
         raise ConvertError(f"outtype {outtype!r}: expected one of {', '.join(OUTTYPES)}")
-    header = read_header(base)
-    architecture = architectures.of(header)
     problems: list[str] = []
     adapter = peft_folder.read(peft_dir, problems, unpickled)
+    header = read_header(base)
+    architecture = architectures.of(header)
     alpha, placed = placing.place(adapter, architecture, header, outtype, problems)
     if values or problems:  # all that is wrong is told at once
         for one in placed:

@@ -7,7 +7,7 @@ from lorid_local.commands.options import option
 
 @click.command(short_help="Practise with hints, or be helped with a problem of your own.")
 @click.argument("problem", required=False)
-@option("--level", type=click.IntRange(1, 12), help="Start at this level, a school grade.")
+@option("--level", type=int, help="Start at this level, a school grade.")
 @option("--topic", help="Only this topic, as `lorid practice list` names them.")
 @option("-s", "--seed", type=int, help="The same problems again [default: new ones].")
 @option("--plain", is_flag=True, help="No colours, nothing redrawn: for screen readers.")

@@ -192,13 +192,13 @@ class _Running:
         except ProgressError as error:
             self._store.close()
             self._store = self._chooser.store = Store.open(None)
-            self._screen.say(Say("about", f"{wording.NOT_KEPT} {error.message}."))
+            self._screen.say(Say("about", wording.not_kept(error.message, error.hint)))
 
     def _open_store(self) -> Store:
         try:
             return Store.open(store.folder())
         except ProgressError as error:
-            self._screen.say(Say("about", f"{wording.NOT_KEPT} {error.message}."))
+            self._screen.say(Say("about", wording.not_kept(error.message, error.hint)))
             return Store.open(None)
 
     def _go_on(self, flags: Flags, families: Families) -> None:

@@ -48,10 +48,18 @@ class Session:
         self._known: dict[str, list[int]] = {}  # the grades of topics, found once
 
     def start(self, wanted: int | None = None, topic: str | None = None) -> State:
-        """Return the state before the first problem; raises InputError for an unknown topic."""
+        """Return the state before the first problem.
+
+        Raises InputError for an unknown topic, or a level that no problem has.
+        """
         if topic is not None:
             self._families.ids(topic)
         grades = (self._grades[0], self._grades[-1])
+        if wanted is not None and not grades[0] <= wanted <= grades[1]:
+            raise InputError(
+                f"--level {wanted}: expected {grades[0]} to {grades[1]}, a school grade",
+                hint=f"lorid tutor --level {min(max(wanted, grades[0]), grades[1])}",
+            )
         level_now = self.grade(None, level.FIRST if wanted is None else wanted)
         return State(level_now, topic, grades=grades)
 

@@ -305,9 +305,15 @@ def _migrate(database: sqlite3.Connection, name: Path | str) -> None:
 
 def _fault(place: Path | None, error: Exception) -> ProgressError:
     reason = error.strerror if isinstance(error, OSError) else str(error)
+    damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    )
     return ProgressError(
         f"{place}: the progress cannot be kept ({reason})",
-        hint=f"set XDG_DATA_HOME to a folder that you may write to, or: {FORGET}",
+        hint=f"start anew: {FORGET}"
+        if damaged
+        else "set XDG_DATA_HOME to a folder that you may write to",
     )
 
 

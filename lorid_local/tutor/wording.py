@@ -29,7 +29,6 @@ FOOTER = " ".join(f"/{name}" for name in COMMANDS)
 WELCOME = "Hello! Read the problem and type your answer. Stuck? Type /hint."
 BACK = "Welcome back! You were working on this one."
 AGAIN = "Here is a kind of problem you met before, with new numbers."
-NOT_KEPT = "This time I cannot keep your progress."
 TRY = "What do you think? Type a number, or /hint."
 BYE = "Bye! Well done for practising."
 INTERRUPTED = "Press Ctrl-C again to stop, or just go on."
@@ -212,6 +211,11 @@ def unknown_command(name: str, near: str) -> str:
 def help_lines() -> str:
     """Return the commands, one a line."""
     return "\n".join(f"/{name}: {what}" for name, what in COMMANDS.items())
+
+
+def not_kept(why: str, way_out: str) -> str:
+    """Return that this session's progress will be lost, and what would mend that."""
+    return f"This time I cannot keep your progress. {why}. To mend that: {way_out}."
 
 
 def level_is(level: int, grades: tuple[int, int]) -> str:
