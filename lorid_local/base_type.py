@@ -173,7 +173,7 @@ def _written(source: Header, base_type: BaseType, folder: Path, stem: str, say: 
         _remove_stale(folder)
         if shutil.disk_usage(folder).free < needed:
             raise _no_room(folder, base_type, needed, "too little room")
-        _tell(say, f"writing the base as {base_type}, once: {_mb(needed)} in {folder}")
+        _tell(say, f"writing the base as {base_type}, once: at most {_mb(needed)} in {folder}")
         with _temporary(folder, stem) as part:
             _requantize(source.path, part, base_type)
             header = _checked(part, source, base_type)

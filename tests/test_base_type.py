@@ -67,7 +67,7 @@ def test_a_base_is_derived(base: Path, chosen: BaseType, error: float) -> None:
     for name, weights in theirs.items():
         assert np.abs(weights - ours[name]).max() <= error * np.abs(weights).max()
     (line,) = told
-    assert line == f"writing the base as {chosen}, once: 0.1 MB in {cache_folder()}"
+    assert line == f"writing the base as {chosen}, once: at most 0.1 MB in {cache_folder()}"
     length = path.stat().st_size
     assert length <= _bytes_needed(read_header(base), chosen) < 1.05 * length
 
@@ -171,7 +171,7 @@ def test_a_damaged_file_is_written_anew(base: Path, damage: str) -> None:
     told: list[str] = []
     assert derived(base, "q8_0", say=told.append) == path
     assert told[0] == f"{found}: damaged, so it is written anew"
-    assert told[1].startswith("writing the base as q8_0, once: ") and len(told) == 2
+    assert told[1].startswith("writing the base as q8_0, once: at most ") and len(told) == 2
     assert path.read_bytes() == whole
     assert in_cache() == [path]
     assert derived(base, "q8_0", say=told.append) == path and len(told) == 2
