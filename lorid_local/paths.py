@@ -7,6 +7,7 @@ from lorid_local import bundle as bundles
 from lorid_local.base_type import cache_folder
 from lorid_local.engine import Role
 from lorid_local.errors import InputError, did_you_mean
+from lorid_local.evaluate import places
 
 
 def _bundle(chosen: bundles.Bundle) -> list[Path]:
@@ -26,7 +27,12 @@ def _cache(_: bundles.Bundle) -> list[Path]:
     return [cache_folder()]
 
 
-PLACES = {"bundle": _bundle, "adapters": _adapters, "base": _base, "cache": _cache}
+def _samples(_: bundles.Bundle) -> list[Path]:
+    return [places.folder()]
+
+
+PLACES = {"bundle": _bundle, "adapters": _adapters, "base": _base, "cache": _cache,
+          "samples": _samples}  # fmt: skip
 
 
 def run(name: str | None, bundle: str | None, *, as_json: bool) -> int:

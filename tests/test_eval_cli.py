@@ -1,6 +1,7 @@
 """`lorid eval` as a process: drawn on a tiny model, gone on with, interrupted, calibrated."""
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -12,8 +13,8 @@ import pytest
 
 from lorid_local import bundle as bundles
 from lorid_local import solving
-from lorid_local.errors import InputError
-from lorid_local.evaluate import running, summary
+from lorid_local.errors import InputError, OutputError
+from lorid_local.evaluate import places, running, summary
 from lorid_local.evaluate.cases import Choice
 from lorid_local.evaluate.progress import progress
 from lorid_local.evaluate.running import Asked
@@ -156,7 +157,7 @@ def test_the_default_bundle_is_measured(tmp_path: Path) -> None:
 
 
 def asked(**more: Any) -> Asked:
-    return Asked("none.jsonl", choice=Choice(), **more)
+    return Asked(("none.jsonl",), choice=Choice(), **more)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def drawn(tmp_path: Path) -> Path:
 )
 def test_methods_beyond_the_samples(drawn: Path, methods: str, message: str) -> None:
     with pytest.raises(InputError) as raised:
-        running.run(Asked(str(drawn), methods=methods))
+        running.run(Asked((str(drawn),), methods=methods))
     assert raised.value.message == message
     assert raised.value.hint == "name other --methods, or fewer --rounds"
 
@@ -215,10 +216,10 @@ def test_methods_that_only_open_problems_have_samples_for_are_refused(tmp_path: 
         for case in cases(12):
             events = solve(case.question, HashedEngine(), table(), LoopSettings(3, width=1))
             print(json.dumps(finish(events, lambda event: None).as_dict()), file=file)
-    assert running.run(Asked(str(data), solved=solved, solve=solving.Flags(rounds=3))) == 0
+    assert running.run(Asked((str(data),), solved=solved, solve=solving.Flags(rounds=3))) == 0
     for name in ("majority@2", "lorid@4", "first-to-2@3"):
         with pytest.raises(InputError) as raised:
-            running.run(Asked(str(data), solved=solved, methods=f"ir,{name}"))
+            running.run(Asked((str(data),), solved=solved, methods=f"ir,{name}"))
         assert raised.value.message == (
             f"{name} needs samples that lorid solve did not draw: it stopped at agreement "
             "(same-round) or after 3 rounds"
@@ -258,10 +259,27 @@ def test_how_figures_are_written(show: Callable[[Any], str], given: Any, expecte
     assert show(given) == expected
 
 
-def test_without_an_output_samples_go_into_runs(
+def test_without_an_output_samples_go_where_lorid_paths_says(
     tmp_path: Path, five: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    ran = lorid("eval", data, *flags(five)[:-1], "ir", "-q")
-    assert ran.stderr.decode() == "Samples: runs/eval-data-smollm2-135m.jsonl\n"
-    assert (tmp_path / "runs" / "eval-data-smollm2-135m.jsonl").exists()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    arguments = ("eval", data, *flags(five)[:-1], "ir", "-q")
+    ran = lorid(*arguments)
+    (file,) = (tmp_path / "home" / "state" / "lorid" / "samples").iterdir()
+    assert ran.stderr.decode() == f"Samples: {file}\n"
+    assert re.fullmatch(r"data-smollm2-135m-[0-9a-f]{8}\.jsonl", file.name)
+    assert lorid(*arguments).stderr == b""  # gone on with, and complete
+    # other settings and other problems are other runs, which need no file removed
+    assert lorid(*arguments, "--temp", "0.9").returncode == 0
+    assert lorid(*arguments, "--skip", "1").returncode == 0
+    assert len(list(file.parent.iterdir())) == 3
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_without_a_home_folder_a_file_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "user_folder", lambda *a, **k: None)
+    with pytest.raises(OutputError) as raised:
+        places.default("practice:", {"bundle": "b"}, "How many?")
+    assert raised.value.message == "no home folder is known, so there is no place for the samples"
+    assert raised.value.hint == "-o FILE, or set XDG_STATE_HOME to a folder"

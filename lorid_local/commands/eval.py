@@ -11,8 +11,10 @@ FILE = click.Path(path_type=Path)
 
 
 @click.command(short_help="Measure a bundle: methods compared, calibration, a report.")
-@click.argument("data")
-@option("-o", "--output", type=FILE, help="Samples file, gone on with [default: in runs/].")
+@click.argument("data", nargs=-1, required=True)
+@option(
+    "-o", "--output", type=FILE, help="Samples file, gone on with [default: lorid paths samples]."
+)
 @option("--methods", help="Names with commas; the others are compared with the first.")
 @option("--count", type=click.IntRange(min=1), help="Problems at most.")
 @option("--skip", type=click.IntRange(min=0), default=0, help="Leave out so many first.")
@@ -40,7 +42,7 @@ FILE = click.Path(path_type=Path)
 @click.help_option("-h", "--help")
 def command(**flags: Any) -> int:
     """Measure on DATA: a .jsonl of problems with answers, practice:, practice:TOPIC, a hub id in
-    the cache, or a samples file of an earlier run (nothing is drawn then).
+    the cache, or samples files of earlier runs, whose problems are joined (nothing is drawn then).
 
     \b
     lorid eval practice: --count 50 --rounds 4

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,7 +17,9 @@ from lorid_local.errors import EXIT_INTERRUPTED, InputError, OutputError
 from lorid_local.evaluate import (
     cases,
     findings,
+    joining,
     methods,
+    places,
     report,
     sampled,
     sampling,
@@ -30,14 +31,15 @@ from lorid_local.evaluate.methods import Method, Needs
 from lorid_local.evaluate.progress import progress
 from lorid_local.evaluate.store import Contents, Writer
 
-RUNS = Path("runs")  # where samples go without -o/--output
-
 
 @dataclass(frozen=True)
 class Asked:
-    """The command line. `solve` are the flags of a solve; None means: as the bundle says."""
+    """The command line. `solve` are the flags of a solve; None means: as the bundle says.
 
-    data: str
+    `data` is one place of problems, or files of samples.
+    """
+
+    data: tuple[str, ...]
     output: Path | None = None
     methods: str | None = None
     choice: cases.Choice = field(default_factory=cases.Choice)
@@ -87,11 +89,10 @@ def run(asked: Asked) -> int:
     default = methods.SETTLED if asked.solved else methods.DEFAULT
     names = asked.methods.split(",") if asked.methods else default
     this = _Run(chosen, setup, methods.parse([n.strip() for n in names], setup.loop.rounds))
-    samples = Path(asked.data)
-    if store.is_samples(samples):
-        contents, wanted, interrupted = store.read(samples), 0, False
+    if paths := _samples(asked):
+        contents, wanted, interrupted = joining.join(paths), 0, False
     else:
-        todo = cases.load(asked.data, asked.choice)
+        todo = cases.load(asked.data[0], asked.choice)
         wanted = len(todo)
         if asked.solved:
             contents, interrupted = store.from_traces(asked.solved, todo), False
@@ -100,6 +101,30 @@ def run(asked: Asked) -> int:
     contents.data = asked.name or contents.data
     _show(asked, this, contents, wanted or len(contents.cases))
     return EXIT_INTERRUPTED if interrupted else 0
+
+
+def _samples(asked: Asked) -> list[Path]:
+    """Return the files of samples that were given, none if it is problems.
+
+    Raises InputError for both at once, and for flags that say what to draw.
+    """
+    paths = [Path(data) for data in asked.data]
+    if others := [path for path in paths if not store.is_samples(path)]:
+        if len(paths) > 1:
+            raise InputError(
+                f"{others[0]} is no file of samples, and several DATA were given",
+                hint="lorid eval DATA -o A.jsonl draws; lorid eval A.jsonl B.jsonl reads both",
+            )
+        return []
+    drawing: dict[str, Any] = {"--count": asked.choice.count, "--skip": asked.choice.skip}
+    drawing |= {"--lines": asked.choice.lines, "--rules-file": asked.choice.rules}
+    drawing |= {"--solved": asked.solved, "-o/--output": asked.output}
+    if given := [name for name, value in drawing.items() if value]:
+        raise InputError(
+            f"{given[0]} was given with {paths[0]}, whose samples are drawn",
+            hint="give the data that they were drawn for, or leave the flag out",
+        )
+    return paths
 
 
 def check(asked: Asked) -> None:
@@ -140,9 +165,9 @@ def settings_of(
 
 def _drawn(asked: Asked, this: _Run, todo: Sequence[cases.Case]) -> tuple[Contents, bool]:
     """Draw what is missing; return the samples and whether it was interrupted."""
-    path = asked.output or RUNS / f"eval-{_stem(asked.data)}-{this.chosen.contents.name}.jsonl"
     settings = settings_of(this.chosen, this.setup, asked.solve)
-    data = asked.name or Path(asked.data).name
+    path = asked.output or places.default(asked.data[0], settings, todo[0].question)
+    data = asked.name or Path(asked.data[0]).name
     with store.writer(path, data, settings, todo) as writer, ExitStack() as stack:
         lacking = sampling.pending(len(todo), this.needs, writer.contents)
         if not lacking:
@@ -238,9 +263,3 @@ def _write(path: Path, text: str) -> None:
             f"{path}: the report cannot be written ({error.strerror})",
             hint="give --report a file in a folder that you may write to",
         ) from None
-
-
-def _stem(data: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", Path(data).stem if Path(data).exists() else data).strip(
-        "-"
-    )
