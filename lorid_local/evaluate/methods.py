@@ -5,14 +5,14 @@
 `ir-first-to-k@t`, `lorid@t`, `pooled@t`, `reference@t` (the authors' scoring, lenient as theirs).
 """
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from lorid_local.answers import Answer, find, same
+from lorid_local.answers import Answer, same
 from lorid_local.engine import Role
 from lorid_local.errors import InputError, did_you_mean
+from lorid_local.evaluate.peers import authors, lenient
 from lorid_local.evaluate.sampled import RULES, Sampled, answer_alone
 from lorid_local.evaluate.statistics import leads
 from lorid_local.judging import Protocol, best_guess
@@ -20,7 +20,6 @@ from lorid_local.loop import MAX_ROUNDS
 from lorid_local.trace import Round, Sample
 
 CONFIDENT = 0.95  # Adaptive-Consistency stops there
-CLOSE = 1e-4  # the authors' relative tolerance (src/evaluation/grader.py)
 KINDS = (
     "ir", "dr", *(f"dr+{by}" for by in RULES), "majority@5", "self-consistency@5", "adaptive",
     "first-to-3", "ir-first-to-3", "lorid", "pooled", "reference",
@@ -169,8 +168,7 @@ def reference(sampled: Sampled, t: int) -> Played:
     dr: dict[str, Answer] = {}
     for drawn in rounds:
         for pool, sample in ((ir, drawn.ir), (dr, drawn.dr)):
-            answer = find(sample.text) if sample else None
-            if isinstance(answer, Answer):
+            if sample and (answer := authors(sample.text)):
                 pool[answer.shown] = answer
         shared = [answer for text, answer in ir.items() if text in dr]
         if shared:
@@ -178,11 +176,6 @@ def reference(sampled: Sampled, t: int) -> Played:
             done = played(samples, (right or shared)[0], drawn.number)
             return replace(done, rounds=drawn.number, right=bool(right))
     return played(samples, None, None)
-
-
-def lenient(value: float, gold: float) -> bool:
-    """True if `value` is gold, gold/100 or 100 gold to four digits (the authors' math_equal)."""
-    return any(math.isclose(value, g, rel_tol=CLOSE) for g in (gold / 100, gold, gold * 100))
 
 
 def _alone(sample: Sample | None, before: Sample | None = None) -> Played:

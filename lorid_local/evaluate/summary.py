@@ -152,13 +152,13 @@ def policy(figures: Figures) -> Iterator[str]:
 
 
 def extractors(figures: Figures) -> Iterator[str]:
-    """Yield where lm-evaluation-harness reads another answer."""
-    found = figures["extractors"]
-    if not any(sum(c.values()) for c in found["counts"].values()):
+    """Yield where lm-evaluation-harness and the authors read another answer."""
+    counts = figures["extractors"]["counts"]
+    if not any(sum(c.values()) for c in counts.values()):
         return
-    yield "Samples called right, by lm-evaluation-harness's answer extraction and by ours"
-    for name, c in found["counts"].items():
+    yield "Samples called right, by others' answer extraction and by ours"
+    for name, c in counts.items():
         yield (
             f"  {name:<17} both {c['both']}, theirs alone {c['theirs']}, ours alone {c['ours']}, "
-            f"neither {c['neither']}"
+            f"neither {c['neither']}; another answer read from {c['otherwise']}"
         )

@@ -238,16 +238,12 @@ def _policy(figures: Figures) -> str:
 def _extractors(figures: Figures) -> str:
     found = figures["extractors"]
     counts = [
-        (name, c["both"], c["theirs"], c["ours"], c["neither"])
+        (name, c["both"], c["theirs"], c["ours"], c["neither"], c["otherwise"])
         for name, c in found["counts"].items()
     ]
-    heads = ("lm-evaluation-harness", "both right", "theirs alone", "ours alone", "neither")
-    cases = [
-        (d["problem"], d["role"], d["round"], d["gold"], d["ours"], d["strict-match"],
-         d["flexible-extract"])
-        for d in found["differing"]
-    ]  # fmt: skip
-    case_heads = ("problem", "role", "round", "gold", "ours", "strict", "flexible")
+    heads = ("by", "both right", "theirs alone", "ours alone", "neither", "read otherwise")
+    cases = [tuple(d.values()) for d in found["differing"]]
+    case_heads = tuple(found["differing"][0]) if cases else ()
     listed = table(f"{len(cases)} of {found['differ']}", case_heads, cases) if cases else ""
     body = table("Samples called right", heads, counts)
     return body + (folded("Samples where they differ", listed) if listed else "")
