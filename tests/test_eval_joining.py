@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lorid_local.engine import Role
 from lorid_local.errors import InputError, OutputError
 from lorid_local.evaluate import findings, joining, methods, running, sampled, sampling, store
 from lorid_local.evaluate.cases import Case, Choice
@@ -20,11 +22,17 @@ from tests.scripted import table
 APART = "give files of one run's parts, as --skip and --count cut them"
 
 
-def part(path: Path, todo: list[Case], data: str = "eggs", **more: Any) -> Path:
+def part(
+    path: Path,
+    todo: list[Case],
+    data: str = "eggs",
+    engine: HashedEngine | None = None,
+    **more: Any,
+) -> Path:
     """Draw these problems into a file of their own."""
     settings: Mapping[str, Any] = SETTINGS | more
     with store.writer(path, data, settings, todo) as writer:
-        sampling.draw(HashedEngine(), todo, NEEDS, table(), writer)
+        sampling.draw(engine or HashedEngine(), todo, NEEDS, table(), writer)
     return path
 
 
@@ -86,8 +94,99 @@ def test_a_problem_in_two_parts_is_refused(tmp_path: Path) -> None:
         "and would count twice"
     )
     assert raised.value.hint == APART
-    with pytest.raises(InputError, match="would count twice"):
+    with pytest.raises(InputError) as raised:
         joining.join([a, a])
+    assert (raised.value.message, raised.value.hint) == (f"{a}: given twice", APART)
+
+
+# --- other temperatures ---
+
+ALIKE = "draw them for the same problems with another --temp or --top-p alone"
+WARM: dict[str, Any] = {f"{role}.temperature": 0.5 for role in Role}
+HOT: dict[str, Any] = {f"{role}.temperature": 1.0 for role in Role}
+
+
+def test_the_same_problems_at_other_temperatures(tmp_path: Path) -> None:
+    whole = store.read(part(tmp_path / "own.jsonl", cases(4), **WARM))
+    turned = [cases(9)[n] for n in (3, 8, 0, 2)]
+    a = part(tmp_path / "a.jsonl", turned, **HOT)
+    b = part(tmp_path / "b.jsonl", cases(2)[1:], **HOT)
+    c = part(tmp_path / "c.jsonl", cases(4), **WARM | {"ir.temperature": 2, "kg.top_p": 0.5})
+    found = joining.beside([a, c, b], whole)
+    assert list(found) == ["T = 1", "ir.temperature = 2, kg.top_p = 0.5"]
+    hot = found["T = 1"]
+    assert hot.cases is whole.cases
+    # the texts follow from the prompts alone here: as if drawn in the order of `whole`
+    expected = {key: taken.completion.text for key, taken in whole.samples.items()}
+    alike = {key: t.completion.text for key, t in hot.samples.items() if key.by != "other"}
+    assert alike == {key: text for key, text in expected.items() if key.by != "other"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "of the same temperature as DATA"),
+        ({**HOT, "seed": 1},
+         "not only another temperature: its seed is 1, that of DATA is 0"),
+        ({**HOT, "base_type": "q8_0"},
+         "not only another temperature: its base_type is 'q8_0', that of DATA is None"),
+    ],
+)  # fmt: skip
+def test_what_is_no_other_temperature_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    whole = store.read(part(tmp_path / "own.jsonl", cases(2), **WARM))
+    path = part(tmp_path / "a.jsonl", cases(2), **WARM | changes)
+    with pytest.raises(InputError) as raised:
+        joining.beside([path], whole)
+    assert (raised.value.message, raised.value.hint) == (f"{path}: {message}", ALIKE)
+
+
+def test_a_problem_that_was_not_drawn_at_the_other_temperature_is_named(tmp_path: Path) -> None:
+    whole = store.read(part(tmp_path / "own.jsonl", cases(3), **WARM))
+    path = part(tmp_path / "a.jsonl", cases(2), **HOT)
+    with pytest.raises(InputError) as raised:
+        joining.beside([path], whole)
+    assert raised.value.message == (
+        "the samples at T = 1 lack the problem "
+        "'Ann has 2 eggs and gets 1 more. How many eggs has she?' of DATA"
+    )
+    assert raised.value.hint == ALIKE
+
+
+def test_rules_at_each_temperature_are_told_with_both_halves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, hot = (
+        str(part(tmp_path / f"{n}.jsonl", cases(8), engine=HashedEngine(skill), **warmth))
+        for n, skill, warmth in ((0, 10, WARM), (1, 90, HOT))
+    )
+    asked = Asked((own,), methods="lorid@3,ir", also=(Path(hot),))
+    assert running.run(replace(asked, as_json=True)) == 0
+    found = json.loads(capsys.readouterr().out)["policy"]
+    assert [d["at"] for d in found["draws"]] == ["", "T = 1"]
+    assert found["loop"].endswith(" at T = 1")
+    (rule,) = [r for r in found["rules"] if r["method"] == found["loop"]]
+    assert (rule["draw"], rule["first"]["n"], rule["second"]["n"]) == (1, 4, 4)
+    assert rule["first"]["right"] >= 3
+    assert running.run(asked) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:20].strip() for line in lines if " tokens, then " in line] == [
+        "of all", "that solve knows", "at the bundle's T", "at T = 1"]  # fmt: skip
+
+
+def test_a_temperature_whose_rounds_are_not_all_drawn_is_refused(tmp_path: Path) -> None:
+    own = part(tmp_path / "own.jsonl", cases(4), **WARM)
+    hot = part(tmp_path / "hot.jsonl", cases(4), **HOT)
+    lines = hot.read_bytes().splitlines(keepends=True)
+    hot.write_bytes(b"".join(line for line in lines if b'"role": "dr"' not in line))
+    with pytest.raises(InputError) as raised:
+        running.run(Asked((str(own),), methods="ir", also=(hot,)))
+    assert raised.value.message == "the samples at T = 1 lack a whole round of some problems"
+    assert raised.value.hint == "let lorid eval draw the rest of them first"
+
+
+# --- the command ---
 
 
 def test_the_command_reads_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

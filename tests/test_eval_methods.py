@@ -15,6 +15,7 @@ from lorid_local.evaluate.cases import Case
 from lorid_local.evaluate.findings import pairs, replay, table_row
 from lorid_local.evaluate.methods import Needs, Played, parse
 from lorid_local.evaluate.peers import lenient
+from lorid_local.evaluate.policy import Draw
 from lorid_local.evaluate.sampled import Sampled
 from lorid_local.evaluate.statistics import calibration_error, leads, mcnemar, phi, share
 from lorid_local.evaluate.store import Contents, Key, Taken
@@ -75,6 +76,10 @@ FALSE = "<<2+2=5>>\n#### 24"  # marked, but it has no vote
         ("lorid@2", problem([24, 1], [1, 2]), ("1", False, None, 6, (20, 40, 80))),
         ("pooled@2", problem([24, 1], [3, 24]), ("24", True, 2, 6, (20, 40, 80))),
         ("lorid@1", problem([FALSE], [24]), ("24", True, None, 3, (10, 20, 40))),
+        # without the greedy round: the second is the first
+        ("warm-lorid@2", problem([1, 2, 24], [1, 3, 24]), ("24", True, 2, 6, (20, 40, 80))),
+        ("warm-lorid@1", problem([1, 2, 24], [1, 3, 24]), ("2", False, None, 3, (10, 20, 40))),
+        ("warm-pooled@2", problem([1, 24, 3], [1, 1, 24]), ("24", True, 2, 6, (20, 40, 80))),
         ("first-to-2@2", problem([24, 24], [1, 3]), ("24", True, 2, 4, (20, 20, 40))),
         ("first-to-2@2", problem([24, 1], [24, 3]), ("24", True, 1, 3, (10, 20, 40))),
         ("first-to-3@2", problem([24, 1], [1, 24]), ("24", True, None, 6, (20, 40, 80))),
@@ -126,7 +131,7 @@ def test_an_unknown_method_is_named_with_those_known(name: str) -> None:
     assert raised.value.hint == (
         "known, with any k, and @t behind those of rounds: ir, dr, dr+teacher, dr+none, dr+other, "
         "majority@5, self-consistency@5, adaptive, first-to-3, ir-first-to-3, lorid, pooled, "
-        "reference"
+        "warm-lorid, warm-pooled, reference"
     )
 
 
@@ -310,14 +315,14 @@ def test_the_frontier_and_the_choice() -> None:
 
 def test_the_other_half_has_no_say() -> None:
     good, bad = problem([1, 24], [2, 24]), problem([24, 1], [24, 1])
-    found = policy.figures([good, bad] * 10)
+    found = policy.figures([Draw([good, bad] * 10)])
     assert found
-    turned = policy.figures([good, problem([1, 1], [1, 1])] * 10)
+    turned = policy.figures([Draw([good, problem([1, 1], [1, 1])] * 10)])
     assert turned
     assert (found["chosen"], found["loop"]) == (turned["chosen"], turned["loop"])
     rule = next(r for r in found["rules"] if r["method"] == found["loop"])
     assert (found["loop"], rule["first"]["right"], rule["second"]["right"]) == ("lorid@2", 10, 10)
-    assert policy.figures([good]) is None
+    assert policy.figures([Draw([good])]) is None
 
 
 # --- others' extraction ---

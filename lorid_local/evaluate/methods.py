@@ -2,7 +2,8 @@
 
 `ir`, `dr` (greedy, alone), `dr+teacher`, `dr+none`, `dr+other` (by other rules than KG's),
 `majority@k`, `self-consistency@k` and `adaptive@t` (IR alone), `first-to-k@t` (both systems),
-`ir-first-to-k@t`, `lorid@t`, `pooled@t`, `reference@t` (the authors' scoring, lenient as theirs).
+`ir-first-to-k@t`, `lorid@t`, `pooled@t`, `warm-lorid@t` and `warm-pooled@t` (without the greedy
+round), `reference@t` (the authors' scoring, lenient as theirs).
 """
 
 import re
@@ -22,15 +23,16 @@ from lorid_local.trace import Round, Sample
 CONFIDENT = 0.95  # Adaptive-Consistency stops there
 KINDS = (
     "ir", "dr", *(f"dr+{by}" for by in RULES), "majority@5", "self-consistency@5", "adaptive",
-    "first-to-3", "ir-first-to-3", "lorid", "pooled", "reference",
+    "first-to-3", "ir-first-to-3", "lorid", "pooled",
+    "warm-lorid", "warm-pooled", "reference",
 )  # fmt: skip
 SETTLED = ("lorid", "lorid@1", "pooled", "ir", "dr")  # where drawing ended at agreement
 DEFAULT = ("lorid", "lorid@1", "pooled", "ir", "dr", "majority@5", "self-consistency@5",
            "first-to-3", "adaptive", "reference")  # fmt: skip
 PROTOCOLS: dict[str, Protocol] = {"lorid": "same-round", "pooled": "pooled"}
 _NAME = re.compile(
-    r"(?P<kind>ir|dr|dr\+(?:teacher|none|other)|majority|self-consistency|adaptive|lorid|pooled"
-    r"|reference|(?:ir-)?first-to-(?P<votes>\d{1,3}))(?:@(?P<t>\d{1,3}))?"
+    r"(?P<kind>ir|dr|dr\+(?:teacher|none|other)|majority|self-consistency|adaptive|(?:warm-)?lorid"
+    r"|(?:warm-)?pooled|reference|(?:ir-)?first-to-(?P<votes>\d{1,3}))(?:@(?P<t>\d{1,3}))?"
 )
 
 
@@ -122,6 +124,10 @@ def _method(name: str, rounds: int) -> Method:
         "adaptive": (ir, lambda s: _until(_systems(s.of(Role.IR)[:t]), _confident)),
         **{
             name: (three, lambda s, p=protocol: lorid(s, p, t))  # type: ignore[misc]
+            for name, protocol in PROTOCOLS.items()
+        },
+        **{
+            f"warm-{name}": (Needs(t + 1, t + 1, t + 1), lambda s, p=protocol: lorid(s.warm, p, t))  # type: ignore[misc]
             for name, protocol in PROTOCOLS.items()
         },
         "reference": (three, lambda s: reference(s, t)),

@@ -28,6 +28,7 @@ from lorid_local.evaluate import (
     writing,
 )
 from lorid_local.evaluate.methods import Method, Needs
+from lorid_local.evaluate.policy import Draw
 from lorid_local.evaluate.progress import progress
 from lorid_local.evaluate.store import Contents, Writer
 
@@ -50,6 +51,7 @@ class Asked:
     name: str | None = None
     calibrate: str | None = None
     policy: bool = False
+    also: tuple[Path, ...] = ()
     solve: solving.Flags = field(default_factory=solving.Flags)
 
 
@@ -216,9 +218,9 @@ def _show(asked: Asked, this: _Run, contents: Contents, wanted: int) -> None:
         raise InputError(
             _too_few(problems, this.methods), hint="name other --methods, or fewer --rounds"
         )
-    loop = this.setup.loop
+    loop, others = this.setup.loop, _others(asked, contents)
     found = findings.figures(
-        contents, replayed, wanted=wanted, rounds=loop.rounds, protocol=loop.protocol
+        contents, replayed, wanted=wanted, rounds=loop.rounds, protocol=loop.protocol, others=others
     )
     if asked.as_json:
         print(json.dumps(found))
@@ -230,8 +232,23 @@ def _show(asked: Asked, this: _Run, contents: Contents, wanted: int) -> None:
         print(f"Report: {asked.report}", file=sys.stderr)
     if asked.calibrate:
         own = settings_of(this.chosen, this.setup, replace(asked.solve, model=None))
-        print(writing.calibrate(this.chosen, own, contents, found, problems, policy=asked.policy),
+        draws = [Draw(problems), *others]
+        print(writing.calibrate(this.chosen, own, contents, found, draws, policy=asked.policy),
               file=sys.stderr)  # fmt: skip
+
+
+def _others(asked: Asked, contents: Contents) -> list[Draw]:
+    """Return the same problems at other temperatures; raises InputError if a round is missing."""
+    found = []
+    for at, part in joining.beside(asked.also, contents).items():
+        problems = sampled.gather(part)
+        if any(not p.whole for p in problems):
+            raise InputError(
+                f"the samples at {at} lack a whole round of some problems",
+                hint="let lorid eval draw the rest of them first",
+            )
+        found.append(Draw(problems, at, part.settings))
+    return found
 
 
 def _check_settled(

@@ -4,7 +4,7 @@ The judging is the product's own (`lorid_local.judging`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lorid_local.answers import Answer, Unparsed, find, same
@@ -41,6 +41,12 @@ class Sampled:
     def whole(self) -> tuple[Round, ...]:
         """The rounds in which all three roles wrote."""
         return self.rounds[: min(len(self.of(role)) for role in Role)]
+
+    @cached_property
+    def warm(self) -> "Sampled":
+        """The problem without the greedy round: round 2 is its first."""
+        rounds = tuple(replace(r, number=r.number - 1) for r in self.rounds[1:])
+        return Sampled(self.case, rounds, {})
 
     def agreement(self, protocol: Protocol, t: int) -> Agreement | None:
         """Return the round in which the systems agree, up to `t`, and the answer."""

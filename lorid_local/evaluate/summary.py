@@ -142,11 +142,15 @@ def policy(figures: Figures) -> Iterator[str]:
     if not found:
         return
     yield f"Stopping rules ({found['tried']} tried on one half, confirmed on the other)"
-    for title, name in (("of all", found["chosen"]), ("that solve knows", found["loop"])):
+    picked = [("of all", found["chosen"]), ("that solve knows", found["loop"])]
+    if len(found["draws"]) > 1:
+        own = "at the bundle's T"
+        picked += [(f"at {d['at']}" if d["at"] else own, d["loop"]) for d in found["draws"]]
+    for title, name in picked:
         rule = next(r for r in found["rules"] if r["method"] == name)
         one, two = rule["first"], rule["second"]
         yield (
-            f"  {title:<16} {name}: {counted(one)} for {one['tokens']:.0f} tokens, then "
+            f"  {title:<17} {name}: {counted(one)} for {one['tokens']:.0f} tokens, then "
             f"{counted(two)} for {two['tokens']:.0f}"
         )
 
