@@ -142,6 +142,25 @@ def test_a_bundle_is_calibrated_and_solve_says_so(tmp_path: Path, five: Path, da
     assert (sure["right"], sure["n"], sure["case"]) == (3, 4, "agreed in round 1")
 
 
+def test_parts_and_another_temperature_calibrate_a_bundle(
+    tmp_path: Path, five: Path, data: Path
+) -> None:
+    """As two processes would draw them, with a third one at another temperature."""
+    folder = bundle(tmp_path, five)
+    draw = ("eval", data, "--bundle", folder, "--methods", "lorid", "-q", "-o")
+    a, b, hot = (tmp_path / f"{name}.jsonl" for name in ("a", "b", "hot"))
+    for arguments in ((a, "--count", "2"), (b, "--skip", "2"), (hot, "--temp", "1")):
+        assert lorid(*draw, *arguments).returncode == 0
+    ran = lorid("eval", a, b, "--also", hot, "--methods", "lorid,ir", "--name", "sums",
+                "--calibrate", folder, "--policy")  # fmt: skip
+    assert ran.stderr.decode().splitlines() == [
+        f"Calibrated {folder / 'bundle.toml'} on 4 problems, its loop set to same-round, t = 1"
+    ]
+    assert "at T = 1 " in ran.stdout.decode()
+    found = bundles.find(str(folder)).contents.calibration
+    assert found and found.data == "sums" and (found.agreed[0].right, found.agreed[0].n) == (3, 4)
+
+
 def test_the_default_bundle_is_measured(tmp_path: Path) -> None:
     ran = lorid("eval", "practice:", "--count", "2", "-r", "1", "--methods", "lorid", "-n", "12",
                 "--base-type", "as-shipped", "-t", "1", "-o", tmp_path / "s.jsonl",
