@@ -7,7 +7,7 @@ round), `reference@t` (the authors' scoring, lenient as theirs).
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from lorid_local.answers import Answer, same
@@ -16,7 +16,7 @@ from lorid_local.errors import InputError, did_you_mean
 from lorid_local.evaluate.peers import authors, lenient
 from lorid_local.evaluate.sampled import RULES, Sampled, answer_alone
 from lorid_local.evaluate.statistics import leads
-from lorid_local.judging import Protocol, best_guess
+from lorid_local.judging import Protocol, best_guess, number_key
 from lorid_local.loop import MAX_ROUNDS
 from lorid_local.trace import Round, Sample
 
@@ -114,7 +114,7 @@ def _method(name: str, rounds: int) -> Method:
     three, ir = Needs(t, t, t), Needs(ir=t)
 
     def enough(counted: Votes) -> bool:
-        return max((n for _, n in counted), default=0) >= votes
+        return max((n for _, n in counted.values()), default=0) >= votes
 
     replays: dict[str, tuple[Needs, Callable[[Sampled], Played]]] = {
         "ir": (Needs(ir=1), lambda s: _alone(s.rounds[0].ir)),
@@ -199,17 +199,17 @@ def _majority(samples: Sequence[Sample]) -> Played:
     return played(samples, best_guess(_systems(samples)), None)
 
 
-Votes = list[tuple[Answer, int]]
+Votes = dict[Hashable, tuple[Answer, int]]
 
 
 def _confident(votes: Votes) -> bool:
-    counts = [*sorted((n for _, n in votes), reverse=True), 0, 0]
+    counts = [*sorted((n for _, n in votes.values()), reverse=True), 0, 0]
     return leads(counts[0], counts[1]) >= CONFIDENT
 
 
 def _until(rounds: Sequence[Round], settled: Callable[[Votes], bool]) -> Played:
     """Draw IR, then KG and DR, round by round, until the votes are `settled`."""
-    votes: Votes = []
+    votes: Votes = {}
     samples: list[Sample] = []
     for drawn in rounds:
         for sample in drawn.samples:
@@ -218,14 +218,15 @@ def _until(rounds: Sequence[Round], settled: Callable[[Votes], bool]) -> Played:
                 continue
             _count(votes, sample.answer)
             if settled(votes):
-                best = max(votes, key=lambda v: v[1])
+                best = max(votes.values(), key=lambda v: v[1])
                 return played(samples, best[0], drawn.number)
     return played(samples, best_guess(rounds), None)
 
 
 def _count(votes: Votes, answer: Answer) -> None:
-    for i, (one, n) in enumerate(votes):
-        if same(one, answer):
-            votes[i] = one, n + 1
-            return
-    votes.append((answer, 1))
+    kinds = {answer.kind, *(one.kind for one, _ in votes.values())}
+    key: Hashable = number_key(answer)
+    if "latex" in kinds:  # an expression may be the same as any other answer
+        key = next((k for k, (one, _) in votes.items() if same(one, answer)), (answer.text, key))
+    first, n = votes.get(key, (answer, 0))
+    votes[key] = first, n + 1

@@ -6,6 +6,7 @@ The judging is the product's own (`lorid_local.judging`).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 
 from lorid_local.answers import Answer, Unparsed, find, same
 from lorid_local.engine import Request, Role
@@ -29,13 +30,12 @@ class Sampled:
 
     def of(self, role: Role) -> list[Sample]:
         """Return a role's samples in the order of the rounds, up to the first that is missing."""
-        found: list[Sample] = []
-        for drawn in self.rounds:
-            one: Sample | None = getattr(drawn, role.value)
-            if one is None:
-                break
-            found.append(one)
-        return found
+        return self._of[role]
+
+    @cached_property
+    def _of(self) -> dict[Role, list[Sample]]:
+        drawn = {role: [getattr(r, role.value) for r in self.rounds] for role in Role}
+        return {role: list(takewhile(bool, samples)) for role, samples in drawn.items()}
 
     @cached_property
     def whole(self) -> tuple[Round, ...]:
