@@ -16,6 +16,7 @@ from lorid_local import solving
 from lorid_local.errors import InputError, OutputError
 from lorid_local.evaluate import places, running, summary
 from lorid_local.evaluate.cases import Choice
+from lorid_local.evaluate.methods import Needs
 from lorid_local.evaluate.progress import progress
 from lorid_local.evaluate.running import Asked
 from lorid_local.loop import LoopSettings, finish, solve
@@ -107,6 +108,29 @@ def test_interrupted_it_prints_the_table_so_far(
     assert process.returncode == 130, err
     assert b" problems of 3000, " in out.splitlines()[0]
     assert b"Traceback" not in err
+
+
+def test_interrupted_before_a_problem_is_complete(
+    tmp_path: Path, tiny: tuple[str, ...], data: Path
+) -> None:
+    samples = tmp_path / "s.jsonl"
+    command = [*START, "eval", str(data), *tiny, "--methods", "lorid", "-o", str(samples)]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stderr
+        assert process.stderr.readline().decode() == f"Samples: {samples}\n"
+        process.send_signal(signal.SIGINT)  # the model is not loaded yet
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"")
+    assert err == b"No problem is complete yet. The same command goes on.\n"
+
+
+def test_default_methods_are_those_that_a_file_has_samples_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(tmp_path / "a.jsonl", HashedEngine(), 4, Needs(ir=2))
+    assert running.run(Asked((str(tmp_path / "a.jsonl"),), as_json=True)) == 0
+    assert [m["method"] for m in json.loads(capsys.readouterr().out)["methods"]] == ["ir"]
 
 
 def bundle(folder: Path, base: Path) -> Path:

@@ -30,6 +30,7 @@ from lorid_local.evaluate import (
 from lorid_local.evaluate.methods import Method, Needs
 from lorid_local.evaluate.policy import Draw
 from lorid_local.evaluate.progress import progress
+from lorid_local.evaluate.sampled import Sampled
 from lorid_local.evaluate.store import Contents, Writer
 
 
@@ -101,8 +102,19 @@ def run(asked: Asked) -> int:
         else:
             contents, interrupted = _drawn(asked, this, todo)
     contents.data = asked.name or contents.data
-    _show(asked, this, contents, wanted or len(contents.cases))
+    problems = sampled.gather(contents)
+    if not asked.methods:  # of the default ones, those that there are samples for
+        playable = [m for m in this.methods if any(map(m.playable, problems))]
+        this = replace(this, methods=playable or this.methods)
+    if interrupted and not any(_suffices(p, this.methods) for p in problems):
+        print("No problem is complete yet. The same command goes on.", file=sys.stderr)
+    else:
+        _show(asked, this, contents, problems, wanted or len(contents.cases))
     return EXIT_INTERRUPTED if interrupted else 0
+
+
+def _suffices(problem: Sampled, wanted: Sequence[Method]) -> bool:
+    return all(method.playable(problem) for method in wanted)
 
 
 def _samples(asked: Asked) -> list[Path]:
@@ -174,8 +186,8 @@ def _drawn(asked: Asked, this: _Run, todo: Sequence[cases.Case]) -> tuple[Conten
         lacking = sampling.pending(len(todo), this.needs, writer.contents)
         if not lacking:
             return writer.contents, False
-        print(f"Samples: {path}", file=sys.stderr, flush=True)
         interrupted = stack.enter_context(solving.interruptible())
+        print(f"Samples: {path}", file=sys.stderr, flush=True)
         engine = stack.enter_context(solving.opened(this.chosen, asked.solve))
         draw(engine, this.methods, this.setup, todo, writer, lacking, interrupted, asked.quiet)
         return writer.contents, interrupted()
@@ -208,9 +220,10 @@ def draw(
                       cancelled=interrupted, on_group=on_group)  # fmt: skip
 
 
-def _show(asked: Asked, this: _Run, contents: Contents, wanted: int) -> None:
+def _show(
+    asked: Asked, this: _Run, contents: Contents, problems: Sequence[Sampled], wanted: int
+) -> None:
     """Replay, print, and write the report and the bundle that were asked for."""
-    problems = sampled.gather(contents)
     if contents.stops:
         _check_settled(problems, this.methods, contents.stops)
     replayed = findings.replay(problems, this.methods)
@@ -252,7 +265,7 @@ def _others(asked: Asked, contents: Contents) -> list[Draw]:
 
 
 def _check_settled(
-    problems: Sequence[sampled.Sampled], wanted: Sequence[Method], stops: store.Stops
+    problems: Sequence[Sampled], wanted: Sequence[Method], stops: store.Stops
 ) -> None:
     """Raise InputError for a method that only the problems without agreement have samples for."""
     for method in wanted:
@@ -265,7 +278,7 @@ def _check_settled(
             )
 
 
-def _too_few(problems: Sequence[sampled.Sampled], wanted: Sequence[Method]) -> str:
+def _too_few(problems: Sequence[Sampled], wanted: Sequence[Method]) -> str:
     for method in wanted:
         if not any(method.playable(p) for p in problems):
             return f"no problem has the samples that {method.name} needs"

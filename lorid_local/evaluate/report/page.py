@@ -58,6 +58,12 @@ def _id(title: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in title.lower())
 
 
+NO_RULES = (
+    "Not drawn: --methods dr,dr+teacher,dr+none,dr+other adds System 2's greedy samples by the "
+    "teacher's rules, by none and by another problem's."
+)
+
+
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return a table with its caption; the first cell of a row is its head."""
     head = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
@@ -189,7 +195,7 @@ def _kinds(figures: Figures) -> str:
 
 def _rules(figures: Figures) -> str:
     if len(figures["rules"]) < 2:
-        return ""
+        return _note(NO_RULES)
     rows = [
         (TITLES[r["rules"]], counted(r), percent(r["share"]), interval(r), f"+{r['won']} "
          f"-{r['lost']}", chance(r["p"]))
