@@ -63,7 +63,7 @@ def test_a_run_its_table_and_its_report(tmp_path: Path, five: Path, data: Path) 
     again = lorid("eval", samples, "--methods", METHODS, "-r", "2", "--report", report)
     assert (again.returncode, again.stderr.decode()) == (0, f"Report: {report}\n")
     lines = again.stdout.decode().splitlines()
-    assert lines[0] == "sums: 4 problems, 2 whole rounds"
+    assert lines[0] == "sums: 4 problems, whole rounds: 2"
     (row,) = [line.split() for line in lines if line.startswith("lorid ")]
     assert row[1:7] == ["3", "of", "4", "75.0%", "30.1-95.4", "###############....."]
     assert "round 1   #################### 4, right 3" in again.stdout.decode()
@@ -238,6 +238,18 @@ def test_methods_beyond_the_samples(drawn: Path, methods: str, message: str) -> 
         running.run(Asked((str(drawn),), methods=methods))
     assert raised.value.message == message
     assert raised.value.hint == "name other --methods, or fewer --rounds"
+
+
+@pytest.mark.parametrize("data", ["practice:", "drawn"])
+def test_a_report_does_not_replace_samples(drawn: Path, data: str) -> None:
+    before = drawn.read_bytes()
+    with pytest.raises(InputError) as raised:
+        running.run(Asked((str(drawn) if data == "drawn" else data,), report=drawn))
+    assert raised.value.message == (
+        f"--report {drawn}: the file holds what is measured and would be replaced"
+    )
+    assert raised.value.hint == "give --report another file"
+    assert drawn.read_bytes() == before
 
 
 def test_a_report_that_cannot_be_written(drawn: Path, tmp_path: Path) -> None:

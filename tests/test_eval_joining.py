@@ -142,6 +142,19 @@ def test_what_is_no_other_temperature_is_refused(
     assert (raised.value.message, raised.value.hint) == (f"{path}: {message}", ALIKE)
 
 
+@pytest.mark.parametrize("text", [None, "", '{"question": "How many?", "answer": 1}\n'])
+def test_what_is_no_file_of_samples_is_refused_as_another_temperature(
+    tmp_path: Path, text: str | None
+) -> None:
+    path = tmp_path / "a.jsonl"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError) as raised:
+        joining.beside([path], Contents())
+    assert raised.value.message == f"{path}: no file of samples, as --also takes them"
+    assert raised.value.hint == ALIKE
+
+
 def test_a_problem_that_was_not_drawn_at_the_other_temperature_is_named(tmp_path: Path) -> None:
     whole = store.read(part(tmp_path / "own.jsonl", cases(3), **WARM))
     path = part(tmp_path / "a.jsonl", cases(2), **HOT)

@@ -35,6 +35,8 @@ def beside(paths: Sequence[Path], whole: Contents) -> dict[str, Contents]:
     """
     groups: dict[str, dict[Path, Contents]] = {}
     for path in _once(paths):
+        if not store.is_samples(path):
+            raise InputError(f"{path}: no file of samples, as --also takes them", hint=ALIKE)
         part = store.read(path)
         groups.setdefault(_name(path, part.settings, whole.settings), {})[path] = part
     return {name: _in_order(name, _joined(parts), whole) for name, parts in groups.items()}

@@ -148,6 +148,11 @@ def check(asked: Asked) -> None:
         raise InputError(
             "--calibrate and --bundle were both given", hint="--calibrate BUNDLE measures it too"
         )
+    if asked.report and (store.is_samples(asked.report) or str(asked.report) in asked.data):
+        raise InputError(
+            f"--report {asked.report}: the file holds what is measured and would be replaced",
+            hint="give --report another file",
+        )
     if asked.policy and not asked.calibrate:
         raise InputError("--policy was given without --calibrate", hint="--calibrate BUNDLE")
     if asked.calibrate and asked.solved:

@@ -17,7 +17,7 @@ def show(figures: Figures) -> None:
     """Print everything to standard output."""
     n, wanted = figures["problems"], figures["wanted"]
     data = figures["data"].rstrip(":")  # `practice:` is all of them
-    print(f"{data}: {n} problems{of(n, wanted)}, {figures['rounds']} whole rounds\n")
+    print(f"{data}: {n} problems{of(n, wanted)}, whole rounds: {figures['rounds']}\n")
     tables.show(HEADS, [row(m, figures["pairs"]) for m in figures["methods"]])
     for lines in (convergence(figures), rules(figures), errors(figures), calibration(figures),
                   policy(figures), extractors(figures)):  # fmt: skip
