@@ -322,6 +322,8 @@ def test_the_other_half_has_no_say() -> None:
     assert (found["chosen"], found["loop"]) == (turned["chosen"], turned["loop"])
     rule = next(r for r in found["rules"] if r["method"] == found["loop"])
     assert (found["loop"], rule["first"]["right"], rule["second"]["right"]) == ("lorid@2", 10, 10)
+    (rule,) = [r for r in turned["rules"] if r["method"] == turned["loop"]]
+    assert (rule["first"]["right"], rule["second"]["right"]) == (10, 0)  # as it is there
     assert policy.figures([Draw([good])]) is None
 
 
