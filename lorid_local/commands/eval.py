@@ -48,11 +48,11 @@ def command(**flags: Any) -> int:
     \b
     lorid eval practice: --count 50 --rounds 4
     lorid eval train.jsonl --lines dev_ids.txt -o dev.jsonl --report dev.html
-    lorid eval dev.jsonl --methods lorid@1,lorid@8,majority@8,ir --json
+    lorid eval dev.jsonl more.jsonl --methods lorid@1,lorid@8,majority@8,ir --json
 
     Methods: ir, dr, dr+teacher, dr+none, dr+other, majority@k, self-consistency@k, adaptive,
-    first-to-k, ir-first-to-k, lorid, pooled, reference; @t behind those of rounds. Started again
-    it goes on where it stopped; Ctrl-C prints the table so far.
+    first-to-k, ir-first-to-k, lorid, pooled, warm-lorid, warm-pooled (no greedy round), reference;
+    @t behind those of rounds. Started again it goes on; Ctrl-C prints the table so far.
     """
     from lorid_local.evaluate.running import asked, run
 
