@@ -3,15 +3,19 @@
     python benchmarks/eval_replay.py --problems 500 --rounds 20
 
 The samples are made up here: chains of the length that the bundled model writes, right in some
-share of all cases. CPU seconds, as other processes may be at work.
+share of all cases. They are read from a file, as `lorid eval FILE` does, and every method that
+there is is replayed. CPU seconds, as other processes may be at work.
 """
 
+import json
 import random
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,6 +28,7 @@ NAMES = ("Ann", "Bilal", "Chen", "Dora", "Emeka", "Fatima", "Goran", "Hana")
 THINGS = ("eggs", "pencils", "stamps", "tickets", "apples", "marbles", "bricks", "shells")
 WORDS = ("day", "week", "box", "group")
 SIGNS = ("times", "plus", "less", "divided by")
+Write = Callable[[dict[str, Any]], None]
 VERBS = ("buys", "sells", "finds", "packs", "counts", "paints", "moves", "keeps")
 
 
@@ -50,20 +55,20 @@ def text(role: Role, right: int, skill: float, rng: random.Random) -> str:
     return "\n".join([*lines, f"#### {said}"])
 
 
-def made_up(problems: int, rounds: int, skill: float) -> store.Contents:
-    """Return samples of so many problems and rounds."""
+def made_up(problems: int, rounds: int, skill: float, write: Write) -> None:
+    """Write samples of so many problems and rounds, and DR's greedy ones by other rules."""
     rng = random.Random(0)
-    contents = store.Contents("made up", {"seed": 0})
+    write({"schema": store.SCHEMA, "data": "made up", "settings": {"seed": 0}})
+    writer = store.Writer(write, store.Contents())
     for number in range(problems):
         right = rng.randint(1, 200)
         question = " ".join(sentence(rng).partition("=")[0] for _ in range(4)) + " How many?"
         case = Case(number, question, Answer(Fraction(right), str(right)), ("+", "*")[: number % 3])
-        contents.cases.append(case)
-        for role in Role:
-            for k in range(1, rounds + 1):
-                done = Completion(text(role, right, skill, rng), "stop", rng.randint(30, 200))
-                contents.samples[store.Key(number, role, k)] = store.Taken(done, 0.1)
-    return contents
+        writer.case(case)
+        keys = [store.Key(number, role, k) for role in Role for k in range(1, rounds + 1)]
+        for key in [*keys, *(store.Key(number, Role.DR, 1, by) for by in sampled.RULES)]:
+            done = Completion(text(key.role, right, skill, rng), "stop", rng.randint(30, 200))
+            writer.sample(key, done, 0.1)
 
 
 @contextmanager
@@ -83,10 +88,17 @@ def timed(name: str) -> Iterator[None]:
 @click.option("--out", type=click.Path(path_type=Path), help="Write the report here.")
 def main(problems: int, rounds: int, skill: float, out: Path | None) -> None:
     """Print what reading, replaying and reporting take."""
-    contents = made_up(problems, rounds, skill)
-    with timed("reading and judging each sample"):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "samples.jsonl"
+        with open(path, "w", encoding="utf-8") as file:
+            made_up(problems, rounds, skill, lambda record: print(json.dumps(record), file=file))
+        with timed("reading the file"):
+            contents = store.read(path)
+    with timed("judging each sample"):
         every = sampled.gather(contents)
-    chosen = methods.parse(methods.DEFAULT, rounds)
+    # those without the greedy round have one round less
+    names = [f"{n}@{rounds - 1}" if n.startswith("warm") else n for n in methods.KINDS]
+    chosen = methods.parse([*methods.DEFAULT, *names], rounds)
     with timed("replaying the methods"):
         replayed = findings.replay(every, chosen)
     with timed("all figures"):

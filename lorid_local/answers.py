@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Literal
 
 from lorid_local.arithmetic import false_steps
-from lorid_local.number import Refused, holds_number, show, the_number
+from lorid_local.number import Pick, Refused, holds_number, show, the_number
 
 __all__ = ["Answer", "Unparsed", "find", "read", "same", "show", "vote", "why_different"]
 
@@ -68,7 +68,7 @@ def find(text: str, *, marked_only: bool = False) -> Answer | Unparsed:
     GSM8K targets), 'The answer is: X' or 'final answer: X' (LoRID, MATH targets), '\\boxed{X}'.
     Statements of one of the last two kinds that contradict each other are no answer. What follows
     a new line with 'Question:', 'Q:' or 'Problem:' is run-on text and not read. Without a marker,
-    the last number of the last sentence is taken, unless `marked_only`.
+    the last sentence's equation or else its last number is taken, unless `marked_only`.
     """
     text = _before_run_on(text)
     marked = _marked(text)
@@ -228,23 +228,30 @@ def _last_sentence(text: str) -> str:
 # --- how it is read ---
 
 
-def _read(text: str, *, last: bool = False) -> Answer:
+def _read(text: str, *, prose: bool = False) -> Answer:
     text = _LEAD.sub("", text.strip(), count=1).strip()
     if not text:
         raise Refused("the answer is empty")
     if len(text) > MAX_LENGTH:
         raise Refused(f"the answer is longer than {MAX_LENGTH} characters")
     quote = _quoted(text)
-    found = the_number(_right_side(_without_remarks(_plain(text)), quote), quote, last=last)
+    plain = _without_remarks(_plain(text))
+    pick: Pick = "only"
+    if prose:  # 'a total of 36 + 51 = 87 towels in 1 hour': what an equation comes to is meant
+        pick = "first" if "=" in plain and not _ROUNDED.search(plain) else "last"
+    found = the_number(_right_side(plain, quote), quote, pick=pick)
     return Answer(found.value, _short(_EDGES.sub("", text)), found.kind)
 
 
 def _read_last(text: str) -> Answer | Unparsed:
-    """Return what `read` returns or, where it refuses, the last number of a sentence."""
+    """Return what `read` returns or, where it refuses, a number of the sentence.
+
+    It is the first one behind the last '=', unless it is rounded then, else the last one.
+    """
     answer = read(text)
     if isinstance(answer, Unparsed):
         try:
-            answer = _read(text, last=True)
+            answer = _read(text, prose=True)
         except Refused as refused:
             return Unparsed(str(refused))
     return replace(answer, text=answer.shown)
@@ -350,6 +357,7 @@ def _without_remarks(plain: str) -> str:
     return re.sub(r"[][()]", " ", plain).strip()
 
 
+_ROUNDED = re.compile(r"\bround(?:s|ed)? (?:up |down |off )?to\b", re.I)
 _ASSIGNED = re.compile(r"(?:^|[,;]|\band\b|\bor\b) ?[a-z] ?=", re.I)
 
 

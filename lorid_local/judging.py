@@ -98,13 +98,18 @@ def _first_of_most(
     return None if best is None else votes[best]
 
 
+def number_key(answer: Answer) -> Hashable:
+    """Return what two numbers, or two times, have in common if and only if they are the same."""
+    return answer.kind, answer.value.numerator, answer.value.denominator
+
+
 def _keys(answers: Sequence[Answer]) -> list[Hashable]:
     """Return a key an answer; two answers are the same if and only if their keys are.
 
     Numbers have one of their own, so that counting takes one pass; expressions are compared.
     """
     if all(a.kind != "latex" for a in answers):
-        return [(a.kind, a.value.numerator, a.value.denominator) for a in answers]
+        return [number_key(a) for a in answers]
     first: list[Answer] = []
     keys: list[Hashable] = []
     for answer in answers:

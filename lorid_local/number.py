@@ -31,21 +31,26 @@ class Refused(Exception):
     """The text is no single number; the argument is the reason."""
 
 
-def the_number(plain: str, quote: str, *, last: bool = False) -> Found:
-    """Return the one number or time in `plain` (`last`: its last one); raises Refused.
+Pick = Literal["only", "first", "last"]
+
+
+def the_number(plain: str, quote: str, *, pick: Pick = "only") -> Found:
+    """Return the one number or time in `plain`, or of several the one to `pick`; raises Refused.
 
     `plain` has ASCII digits, signs and spaces only; `quote` is how a reason names the text.
     """
     tokens = _tokens(plain)
     found = _all_found(tokens)
-    if last:  # 'reads 42 pages, half of the rest': digits count before words
+    if pick != "only":  # 'reads 42 pages, half of the rest': digits count before words
         found = [item for item in found if not _in_words(tokens, item)] or found
     if not found:
         raise Refused(f"no number in {quote}")
-    if len(found) > 1 and (not last or _joint(tokens, *found[-2:]) != "other"):
-        raise Refused(_why_many(tokens, found[-2:] if last else found, quote))
-    _check_rest(tokens, found[-1], quote, last)
-    return found[-1]
+    near = {"only": found, "first": found[:2], "last": found[-2:]}[pick]
+    if len(found) > 1 and (pick == "only" or _joint(tokens, *near) != "other"):
+        raise Refused(_why_many(tokens, near, quote))
+    picked = found[0 if pick == "first" else -1]
+    _check_rest(tokens, picked, quote, pick != "only")
+    return picked
 
 
 def holds_number(plain: str) -> bool:
@@ -283,10 +288,10 @@ def _why_many(tokens: list[Token], found: list[Found], quote: str) -> str:
     return f"{quote} holds {'two' if len(found) == 2 else len(found)} numbers"
 
 
-def _check_rest(tokens: list[Token], item: Found, quote: str, last: bool) -> None:
+def _check_rest(tokens: list[Token], item: Found, quote: str, prose: bool) -> None:
     """Refuse 'x + 5', '2^3', '5/x', 'more than 5': a number among what this module cannot read."""
     before, after = tokens[: item.first], tokens[item.after :]
-    if last:  # of prose, only what touches the number
+    if prose:  # only what touches the number
         before, after = before[-1:], after[:1]
     if before and before[-1].text in _OPERATORS - {"by", "over"}:
         raise Refused(f"{quote} is not worked out")

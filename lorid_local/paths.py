@@ -7,6 +7,7 @@ from lorid_local import bundle as bundles
 from lorid_local.base_type import cache_folder
 from lorid_local.engine import Role
 from lorid_local.errors import InputError, did_you_mean
+from lorid_local.evaluate import places
 from lorid_local.tutor.store import FILE, folder
 
 
@@ -27,6 +28,10 @@ def _cache(_: bundles.Bundle) -> list[Path]:
     return [cache_folder()]
 
 
+def _samples(_: bundles.Bundle) -> list[Path]:
+    return [places.folder()]
+
+
 def _progress(_: bundles.Bundle) -> list[Path]:
     return [folder() / FILE]
 
@@ -36,6 +41,7 @@ PLACES = {
     "adapters": _adapters,
     "base": _base,
     "cache": _cache,
+    "samples": _samples,
     "progress": _progress,
 }
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lorid_local.errors import (
     EXIT_AGREED,
@@ -60,17 +60,18 @@ def stored(path: Path, todo: Sequence[Problem], settings: Record) -> list[Record
     return records
 
 
-def whole_lines(path: Path) -> list[bytes]:
+def whole_lines(path: Path, *, mend: bool = True) -> list[bytes]:
     """Return the lines of a file of results, none if it is not there.
 
-    A last line that was cut off is removed from the file. Raises OutputError.
+    A last line that was cut off is left out, and with `mend` removed from the file. Raises
+    OutputError.
     """
     if not path.exists() or not path.is_file():
         return []
     try:
         data = path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):  # killed in the middle of a line
+        if mend and len(whole) < len(data):  # killed in the middle of a line
             with open(path, "r+b") as file:
                 file.truncate(len(whole))
     except OSError as error:
@@ -111,6 +112,11 @@ def sink(path: Path | None, as_json: Callable[[Record], str]) -> Iterator[Callab
         return
     try:
         with open(path, "a", encoding="utf-8") as file:
+            if path.is_file() and not _locked(file):
+                raise OutputError(
+                    f"{path}: another process is writing to it",
+                    hint="wait for it, or give another file with -o/--output",
+                )
 
             def write(record: Record) -> None:
                 file.write(as_json(record) + "\n")
@@ -121,6 +127,23 @@ def sink(path: Path | None, as_json: Callable[[Record], str]) -> Iterator[Callab
             yield write
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def _locked(file: TextIO) -> bool:
+    """Lock an open file until it is closed; False if another process has. Always True on Windows
+    and where a file system knows no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

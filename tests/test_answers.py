@@ -66,6 +66,15 @@ UNMARKED = [
     ("Then:\n- 18 apples", "18"),
     ("She met Mr. Smith at 5", "5"),
     ("In May Natalia sold 24 and in June 30", "30"),
+    # what an equation comes to, and not what is said behind it
+    ("So 3 of them fold 36 + 51 = <<36+51=87>>87 towels in 1 hour.", "87"),
+    ("There are 260 - 60 = 200 dogs left after 60 found a home", "200"),
+    ("He earned 30 x $15 = $450 in those 3 days", "450"),
+    ("He paid $4*20 = $<<4*20=80>>80 more for the 20 pencils that she has not", "80"),
+    ("He needs 10 - 6 = 4 more $10 bills", "4"),
+    ("That is 7 / 2 = 3.5 bags, which rounds up to 4 bags", "4"),
+    ("That is 7 / 2 = 3.5, rounded to 4", "4"),
+    ("He goes round the lake 2 * 3 = 6 times in 2 hours", "6"),
 ]
 
 
@@ -82,6 +91,11 @@ NOT_FOUND = [
     ("I do not know.", "no number in 'I do not know.'"),
     ("She has 3. I do not know.", "no number in 'I do not know.'"),
     ("There are 5-7 apples", "'There are 5-7 apples' is a range, not one number"),
+    (
+        "So it is 48/2 = 5-7 apples for 3 boys",
+        "'So it is 48/2 = 5-7 apples for 3 boys' is a range, not one number",
+    ),
+    ("So she needs 4 = 2*3 of 5", "'So she needs 4 = 2*3 of 5' is not worked out"),
     ("5 apples, that is 6 x 3", "'5 apples, that is 6 x 3' is not worked out"),
     ("She has 18.\n#### ", "the marked answer is empty"),
     ("\\boxed{}", "the marked answer is empty"),

@@ -10,10 +10,12 @@ import pytest
 from lorid_local import bundle as bundles
 from lorid_local.bundle import Measured
 from lorid_local.calibration import Band, Calibration, Counts
+from lorid_local.engine import Role
 from lorid_local.errors import InputError, OutputError
 from lorid_local.evaluate import bundle_edit, calibrating, writing
 from lorid_local.evaluate.bundle_edit import calibrated, save, with_loop, with_measured
 from lorid_local.evaluate.methods import Played
+from lorid_local.evaluate.policy import Draw
 from lorid_local.evaluate.store import Contents
 from tests.test_eval_methods import problem
 
@@ -203,9 +205,9 @@ OWN = {"bundle": "x", "seed": 0, "ir.temperature": 0.7}
 
 
 def calibrate(chosen: bundles.Bundle, settings: dict[str, Any], figures: Any = None,
-              policy: bool = False) -> str:  # fmt: skip
+              policy: bool = False, draws: Sequence[Draw] = (Draw(PROBLEMS),)) -> str:  # fmt: skip
     contents = Contents("dev", settings)
-    return writing.calibrate(chosen, OWN, contents, figures or {}, PROBLEMS, policy=policy)
+    return writing.calibrate(chosen, OWN, contents, figures or {}, draws, policy=policy)
 
 
 def test_calibrating_writes_the_counts_and_says_so(tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ def test_too_few_rounds_are_refused(tmp_path: Path) -> None:
 
 def test_the_policy_becomes_the_default_with_both_halves(tmp_path: Path) -> None:
     halves = {"first": {"right": 5, "n": 6}, "second": {"right": 4, "n": 6}}
-    rule = {"method": "pooled@1", "kind": "pooled", "t": 1, **halves}
+    rule = {"method": "pooled@1", "kind": "pooled", "t": 1, "draw": 0, **halves}
     figures = {"policy": {"loop": "pooled@1", "rules": [rule]}}
     said = calibrate(bundle(tmp_path), OWN, figures, policy=True)
     assert said == (
@@ -253,6 +255,45 @@ def test_the_policy_becomes_the_default_with_both_halves(tmp_path: Path) -> None
         calibrate(bundle(tmp_path), OWN, {"policy": None}, policy=True)
     assert raised.value.message == "too few problems to choose a stopping rule on"
     assert raised.value.hint == "two or more are needed"
+
+
+def test_the_policy_may_change_the_temperature(tmp_path: Path) -> None:
+    rule = {"method": "lorid@2 at T = 1", "kind": "lorid", "t": 2, "draw": 1,
+            "first": {"right": 5, "n": 6}, "second": {"right": 4, "n": 6}}  # fmt: skip
+    figures = {"policy": {"loop": "lorid@2 at T = 1", "rules": [rule]}}
+    settings = {f"{role}.{key}": value for role in ("ir", "kg", "dr")
+                for key, value in (("temperature", 1), ("top_p", 0.9))}  # fmt: skip
+    hot = Draw([problem([24], [24])] * 2 + [problem([1, 2], [3, 2])] * 3, "T = 1", settings)
+    said = calibrate(bundle(tmp_path), OWN, figures, policy=True, draws=[Draw(PROBLEMS), hot])
+    assert said == (
+        f"Calibrated {tmp_path / 'bundle.toml'} on 3 problems, its loop set to same-round, t = 2 "
+        "at T = 1"
+    )
+    found = bundles.find(str(tmp_path)).contents
+    assert [(found.roles.of(r).temperature, found.roles.of(r).top_p) for r in Role] == [
+        (1.0, 0.9)] * 3  # fmt: skip
+    assert [found.roles.of(r).max_tokens for r in Role] == [128, 160, 320]
+    assert found.calibration and found.calibration.agreed[1] == Band(2, 2, 0, 3)
+    assert [(m.method, m.right, m.n) for m in found.measured] == [
+        ("lorid@2 at T = 1 (chosen on this half)", 5, 6),
+        ("lorid@2 at T = 1 (confirmed on this half)", 4, 6),
+    ]
+    again = bundle_edit.with_warmth((tmp_path / "bundle.toml").read_text(), settings)
+    assert again == (tmp_path / "bundle.toml").read_text()
+
+
+def test_tables_within_a_line_are_not_edited(tmp_path: Path) -> None:
+    chosen = bundle(tmp_path)
+    path = tmp_path / "bundle.toml"
+    text = path.read_text().replace("[base]", "calibration = { data = 1 }\n[base]")
+    path.write_text(text)
+    with pytest.raises(OutputError) as raised:
+        calibrate(chosen, OWN)
+    assert raised.value.message == f"{path}: cannot be edited: nothing was written"
+    assert raised.value.hint == (
+        "write the tables of bundle.toml one below the other, each under its [name]"
+    )
+    assert path.read_text() == text
 
 
 def test_the_words_for_the_halves_are_found_again() -> None:

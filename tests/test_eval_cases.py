@@ -72,6 +72,14 @@ def test_the_teachers_rules_are_found_by_id(tmp_path: Path) -> None:
     assert [c.rules for c in cases] == [(), ("Add.", "Halve.")]
 
 
+@pytest.mark.parametrize("id", ["[1]", '{"a": 1}', "null", "1.5"])
+def test_an_id_that_is_neither_number_nor_text_is_left_out(tmp_path: Path, id: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"id": {id}, "question": "1?", "answer": {"9" * 400}}}\n')
+    (case,) = load(str(path), Choice())
+    assert (case.id, case.gold.value) == (0, int("9" * 400))
+
+
 def test_practice_brings_topic_grade_steps_and_rules() -> None:
     cases = load("practice:pizza", Choice(count=3, seed=1))
     assert cases == load("practice:pizza", Choice(count=3, seed=1))
@@ -90,6 +98,9 @@ def test_practice_brings_topic_grade_steps_and_rules() -> None:
          "{data}: line 1 has no question; line 2 has no question; line 3 has no question; line 4 "
          "has no answer that can be read (no number in 'many'); line 5 has no answer that can be "
          "read (True is no number and no text)", f"expected {FORMATS}"),
+        (['{"question": "1?", "answer": NaN}', '{"question": "1?", "answer": -Infinity}'], {},
+         "{data}: line 0 has no answer that can be read (nan is no number and no text); line 1 has "
+         "no answer that can be read (-inf is no number and no text)", f"expected {FORMATS}"),
         (["x"] * 7, {}, "{data}: line 0 has no question; line 1 has no question; line 2 has no "
          "question; line 3 has no question; line 4 has no question and 2 more",
          f"expected {FORMATS}"),

@@ -1,6 +1,7 @@
 """`lorid eval` as a process: drawn on a tiny model, gone on with, interrupted, calibrated."""
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -12,9 +13,10 @@ import pytest
 
 from lorid_local import bundle as bundles
 from lorid_local import solving
-from lorid_local.errors import InputError
-from lorid_local.evaluate import running, summary
+from lorid_local.errors import InputError, OutputError
+from lorid_local.evaluate import places, running, summary
 from lorid_local.evaluate.cases import Choice
+from lorid_local.evaluate.methods import Needs
 from lorid_local.evaluate.progress import progress
 from lorid_local.evaluate.running import Asked
 from lorid_local.loop import LoopSettings, finish, solve
@@ -61,7 +63,7 @@ def test_a_run_its_table_and_its_report(tmp_path: Path, five: Path, data: Path) 
     again = lorid("eval", samples, "--methods", METHODS, "-r", "2", "--report", report)
     assert (again.returncode, again.stderr.decode()) == (0, f"Report: {report}\n")
     lines = again.stdout.decode().splitlines()
-    assert lines[0] == "sums: 4 problems, 2 whole rounds"
+    assert lines[0] == "sums: 4 problems, whole rounds: 2"
     (row,) = [line.split() for line in lines if line.startswith("lorid ")]
     assert row[1:7] == ["3", "of", "4", "75.0%", "30.1-95.4", "###############....."]
     assert "round 1   #################### 4, right 3" in again.stdout.decode()
@@ -108,6 +110,29 @@ def test_interrupted_it_prints_the_table_so_far(
     assert b"Traceback" not in err
 
 
+def test_interrupted_before_a_problem_is_complete(
+    tmp_path: Path, tiny: tuple[str, ...], data: Path
+) -> None:
+    samples = tmp_path / "s.jsonl"
+    command = [*START, "eval", str(data), *tiny, "--methods", "lorid", "-o", str(samples)]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stderr
+        assert process.stderr.readline().decode() == f"Samples: {samples}\n"
+        process.send_signal(signal.SIGINT)  # the model is not loaded yet
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"")
+    assert err == b"No problem is complete yet. The same command goes on.\n"
+
+
+def test_default_methods_are_those_that_a_file_has_samples_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(tmp_path / "a.jsonl", HashedEngine(), 4, Needs(ir=2))
+    assert running.run(Asked((str(tmp_path / "a.jsonl"),), as_json=True)) == 0
+    assert [m["method"] for m in json.loads(capsys.readouterr().out)["methods"]] == ["ir"]
+
+
 def bundle(folder: Path, base: Path) -> Path:
     roles = "".join(
         f'[roles.{r}]\nprompt = "plain-1"\nmax_tokens = 40\n' for r in ("ir", "kg", "dr")
@@ -141,6 +166,25 @@ def test_a_bundle_is_calibrated_and_solve_says_so(tmp_path: Path, five: Path, da
     assert (sure["right"], sure["n"], sure["case"]) == (3, 4, "agreed in round 1")
 
 
+def test_parts_and_another_temperature_calibrate_a_bundle(
+    tmp_path: Path, five: Path, data: Path
+) -> None:
+    """As two processes would draw them, with a third one at another temperature."""
+    folder = bundle(tmp_path, five)
+    draw = ("eval", data, "--bundle", folder, "--methods", "lorid", "-q", "-o")
+    a, b, hot = (tmp_path / f"{name}.jsonl" for name in ("a", "b", "hot"))
+    for arguments in ((a, "--count", "2"), (b, "--skip", "2"), (hot, "--temp", "1")):
+        assert lorid(*draw, *arguments).returncode == 0
+    ran = lorid("eval", a, b, "--also", hot, "--methods", "lorid,ir", "--name", "sums",
+                "--calibrate", folder, "--policy")  # fmt: skip
+    assert ran.stderr.decode().splitlines() == [
+        f"Calibrated {folder / 'bundle.toml'} on 4 problems, its loop set to same-round, t = 1"
+    ]
+    assert "at T = 1 " in ran.stdout.decode()
+    found = bundles.find(str(folder)).contents.calibration
+    assert found and found.data == "sums" and (found.agreed[0].right, found.agreed[0].n) == (3, 4)
+
+
 def test_the_default_bundle_is_measured(tmp_path: Path) -> None:
     ran = lorid("eval", "practice:", "--count", "2", "-r", "1", "--methods", "lorid", "-n", "12",
                 "--base-type", "as-shipped", "-t", "1", "-o", tmp_path / "s.jsonl",
@@ -156,7 +200,7 @@ def test_the_default_bundle_is_measured(tmp_path: Path) -> None:
 
 
 def asked(**more: Any) -> Asked:
-    return Asked("none.jsonl", choice=Choice(), **more)
+    return Asked(("none.jsonl",), choice=Choice(), **more)
 
 
 @pytest.mark.parametrize(
@@ -191,9 +235,21 @@ def drawn(tmp_path: Path) -> Path:
 )
 def test_methods_beyond_the_samples(drawn: Path, methods: str, message: str) -> None:
     with pytest.raises(InputError) as raised:
-        running.run(Asked(str(drawn), methods=methods))
+        running.run(Asked((str(drawn),), methods=methods))
     assert raised.value.message == message
     assert raised.value.hint == "name other --methods, or fewer --rounds"
+
+
+@pytest.mark.parametrize("data", ["practice:", "drawn"])
+def test_a_report_does_not_replace_samples(drawn: Path, data: str) -> None:
+    before = drawn.read_bytes()
+    with pytest.raises(InputError) as raised:
+        running.run(Asked((str(drawn) if data == "drawn" else data,), report=drawn))
+    assert raised.value.message == (
+        f"--report {drawn}: the file holds what is measured and would be replaced"
+    )
+    assert raised.value.hint == "give --report another file"
+    assert drawn.read_bytes() == before
 
 
 def test_a_report_that_cannot_be_written(drawn: Path, tmp_path: Path) -> None:
@@ -215,10 +271,10 @@ def test_methods_that_only_open_problems_have_samples_for_are_refused(tmp_path: 
         for case in cases(12):
             events = solve(case.question, HashedEngine(), table(), LoopSettings(3, width=1))
             print(json.dumps(finish(events, lambda event: None).as_dict()), file=file)
-    assert running.run(Asked(str(data), solved=solved, solve=solving.Flags(rounds=3))) == 0
+    assert running.run(Asked((str(data),), solved=solved, solve=solving.Flags(rounds=3))) == 0
     for name in ("majority@2", "lorid@4", "first-to-2@3"):
         with pytest.raises(InputError) as raised:
-            running.run(Asked(str(data), solved=solved, methods=f"ir,{name}"))
+            running.run(Asked((str(data),), solved=solved, methods=f"ir,{name}"))
         assert raised.value.message == (
             f"{name} needs samples that lorid solve did not draw: it stopped at agreement "
             "(same-round) or after 3 rounds"
@@ -258,10 +314,27 @@ def test_how_figures_are_written(show: Callable[[Any], str], given: Any, expecte
     assert show(given) == expected
 
 
-def test_without_an_output_samples_go_into_runs(
+def test_without_an_output_samples_go_where_lorid_paths_says(
     tmp_path: Path, five: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    ran = lorid("eval", data, *flags(five)[:-1], "ir", "-q")
-    assert ran.stderr.decode() == "Samples: runs/eval-data-smollm2-135m.jsonl\n"
-    assert (tmp_path / "runs" / "eval-data-smollm2-135m.jsonl").exists()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    arguments = ("eval", data, *flags(five)[:-1], "ir", "-q")
+    ran = lorid(*arguments)
+    (file,) = (tmp_path / "home" / "state" / "lorid" / "samples").iterdir()
+    assert ran.stderr.decode() == f"Samples: {file}\n"
+    assert re.fullmatch(r"data-smollm2-135m-[0-9a-f]{8}\.jsonl", file.name)
+    assert lorid(*arguments).stderr == b""  # gone on with, and complete
+    # other settings and other problems are other runs, which need no file removed
+    assert lorid(*arguments, "--temp", "0.9").returncode == 0
+    assert lorid(*arguments, "--skip", "1").returncode == 0
+    assert len(list(file.parent.iterdir())) == 3
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_without_a_home_folder_a_file_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "user_folder", lambda *a, **k: None)
+    with pytest.raises(OutputError) as raised:
+        places.default("practice:", {"bundle": "b"}, "How many?")
+    assert raised.value.message == "no home folder is known, so there is no place for the samples"
+    assert raised.value.hint == "-o FILE, or set XDG_STATE_HOME to a folder"

@@ -13,7 +13,9 @@ from lorid_local.errors import InputError
 from lorid_local.evaluate import methods, peers, policy, questions, sampled, store
 from lorid_local.evaluate.cases import Case
 from lorid_local.evaluate.findings import pairs, replay, table_row
-from lorid_local.evaluate.methods import Needs, Played, lenient, parse
+from lorid_local.evaluate.methods import Needs, Played, parse
+from lorid_local.evaluate.peers import lenient
+from lorid_local.evaluate.policy import Draw
 from lorid_local.evaluate.sampled import Sampled
 from lorid_local.evaluate.statistics import calibration_error, leads, mcnemar, phi, share
 from lorid_local.evaluate.store import Contents, Key, Taken
@@ -74,6 +76,10 @@ FALSE = "<<2+2=5>>\n#### 24"  # marked, but it has no vote
         ("lorid@2", problem([24, 1], [1, 2]), ("1", False, None, 6, (20, 40, 80))),
         ("pooled@2", problem([24, 1], [3, 24]), ("24", True, 2, 6, (20, 40, 80))),
         ("lorid@1", problem([FALSE], [24]), ("24", True, None, 3, (10, 20, 40))),
+        # without the greedy round: the second is the first
+        ("warm-lorid@2", problem([1, 2, 24], [1, 3, 24]), ("24", True, 2, 6, (20, 40, 80))),
+        ("warm-lorid@1", problem([1, 2, 24], [1, 3, 24]), ("2", False, None, 3, (10, 20, 40))),
+        ("warm-pooled@2", problem([1, 24, 3], [1, 1, 24]), ("24", True, 2, 6, (20, 40, 80))),
         ("first-to-2@2", problem([24, 24], [1, 3]), ("24", True, 2, 4, (20, 20, 40))),
         ("first-to-2@2", problem([24, 1], [24, 3]), ("24", True, 1, 3, (10, 20, 40))),
         ("first-to-3@2", problem([24, 1], [1, 24]), ("24", True, None, 6, (20, 40, 80))),
@@ -89,6 +95,9 @@ FALSE = "<<2+2=5>>\n#### 24"  # marked, but it has no vote
         # two shared at once: right if any is
         ("reference@2", problem([1, 24], [24, 1]), ("24", True, 2, 6, (20, 40, 80))),
         ("reference@1", problem([1], [2]), (None, False, None, 3, (10, 20, 40))),
+        # texts that end in the midst count for the authors: the last number is taken
+        ("reference@1", problem(["5*5=25, 25-1"], ["-1, so 24-1"]),
+         ("-1", False, 1, 3, (10, 20, 40))),
     ],
 )  # fmt: skip
 def test_what_a_method_makes_of_samples(name: str, one: Sampled, expected: tuple[Any, ...]) -> None:
@@ -122,7 +131,7 @@ def test_an_unknown_method_is_named_with_those_known(name: str) -> None:
     assert raised.value.hint == (
         "known, with any k, and @t behind those of rounds: ir, dr, dr+teacher, dr+none, dr+other, "
         "majority@5, self-consistency@5, adaptive, first-to-3, ir-first-to-3, lorid, pooled, "
-        "reference"
+        "warm-lorid, warm-pooled, reference"
     )
 
 
@@ -306,17 +315,19 @@ def test_the_frontier_and_the_choice() -> None:
 
 def test_the_other_half_has_no_say() -> None:
     good, bad = problem([1, 24], [2, 24]), problem([24, 1], [24, 1])
-    found = policy.figures([good, bad] * 10)
+    found = policy.figures([Draw([good, bad] * 10)])
     assert found
-    turned = policy.figures([good, problem([1, 1], [1, 1])] * 10)
+    turned = policy.figures([Draw([good, problem([1, 1], [1, 1])] * 10)])
     assert turned
     assert (found["chosen"], found["loop"]) == (turned["chosen"], turned["loop"])
     rule = next(r for r in found["rules"] if r["method"] == found["loop"])
     assert (found["loop"], rule["first"]["right"], rule["second"]["right"]) == ("lorid@2", 10, 10)
-    assert policy.figures([good]) is None
+    (rule,) = [r for r in turned["rules"] if r["method"] == turned["loop"]]
+    assert (rule["first"]["right"], rule["second"]["right"]) == (10, 0)  # as it is there
+    assert policy.figures([Draw([good])]) is None
 
 
-# --- lm-evaluation-harness ---
+# --- others' extraction ---
 
 
 @pytest.mark.parametrize(
@@ -341,17 +352,38 @@ def test_exact_match_ignores_what_the_harness_ignores() -> None:
     assert peers.normal("18.00") != peers.normal("18")
 
 
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("#### 1,200.", "1200"),
+        ("--> 18 END, 20 more", "18"),
+        ("She has 24 eggs, 1,300 a day in 3", "3"),
+        ("He takes 10-5", "-5"),  # as theirs reads it
+        ("It is .5 of", "0.5"),
+        ("#### 5-7", "-7"),
+    ],
+)
+def test_what_the_authors_take(text: str, taken: str) -> None:
+    found = peers.authors(text)
+    assert found and found.shown == taken
+
+
+def test_the_authors_take_nothing_where_no_number_stands() -> None:
+    assert peers.authors("nothing") is None and peers.authors("") is None
+
+
 def test_extractors_are_counted_where_they_differ() -> None:
     one = problem(["#### 24", "#### 24.00", "She has 24", "#### 24 (6 x 4)"], ["#### 3"])
     found = peers.extractors([one])
     assert found["counts"] == {
-        "strict-match": {"both": 2, "ours": 1, "theirs": 0, "neither": 2},
-        "flexible-extract": {"both": 1, "ours": 2, "theirs": 1, "neither": 1},
+        "strict-match": {"both": 2, "ours": 1, "theirs": 0, "neither": 2, "otherwise": 1},
+        "flexible-extract": {"both": 1, "ours": 2, "theirs": 1, "neither": 1, "otherwise": 3},
+        "LoRID's authors": {"both": 3, "ours": 0, "theirs": 1, "neither": 1, "otherwise": 1},
     }
     assert found["differ"] == 3
     assert found["differing"][0] == {
         "problem": 0, "role": "ir", "round": 2, "gold": "24", "ours": "24",
-        "strict-match": "24.00", "flexible-extract": "24.00"}  # fmt: skip
+        "strict-match": "24.00", "flexible-extract": "24.00", "LoRID's authors": "24"}  # fmt: skip
     assert found["differing"][1]["ours"] == "none: no marked answer"
 
 

@@ -11,8 +11,10 @@ FILE = click.Path(path_type=Path)
 
 
 @click.command(short_help="Measure a bundle: methods compared, calibration, a report.")
-@click.argument("data")
-@option("-o", "--output", type=FILE, help="Samples file, gone on with [default: in runs/].")
+@click.argument("data", nargs=-1, required=True)
+@option(
+    "-o", "--output", type=FILE, help="Samples file, gone on with [default: lorid paths samples]."
+)
 @option("--methods", help="Names with commas; the others are compared with the first.")
 @option("--count", type=click.IntRange(min=1), help="Problems at most.")
 @option("--skip", type=click.IntRange(min=0), default=0, help="Leave out so many first.")
@@ -25,6 +27,7 @@ FILE = click.Path(path_type=Path)
 @option("--name", help="What to call the data in reports and bundles.")
 @option("--calibrate", metavar="BUNDLE", help="Measure BUNDLE, and write into it how sure it is.")
 @option("--policy", is_flag=True, help="With --calibrate: set the stopping rule found, too.")
+@option("--also", type=FILE, multiple=True, help="Its samples at another --temp: rules to try.")
 @option("-r", "--rounds", type=int, help="Rounds to draw [default: the bundle's].")
 @option("--bundle", help="A bundle's name or folder.")
 @option("-m", "--model", type=FILE, help="Another base, a .gguf file.")
@@ -40,16 +43,16 @@ FILE = click.Path(path_type=Path)
 @click.help_option("-h", "--help")
 def command(**flags: Any) -> int:
     """Measure on DATA: a .jsonl of problems with answers, practice:, practice:TOPIC, a hub id in
-    the cache, or a samples file of an earlier run (nothing is drawn then).
+    the cache, or samples files of earlier runs, whose problems are joined (nothing is drawn then).
 
     \b
     lorid eval practice: --count 50 --rounds 4
     lorid eval train.jsonl --lines dev_ids.txt -o dev.jsonl --report dev.html
-    lorid eval dev.jsonl --methods lorid@1,lorid@8,majority@8,ir --json
+    lorid eval dev.jsonl more.jsonl --methods lorid@1,lorid@8,majority@8,ir --json
 
     Methods: ir, dr, dr+teacher, dr+none, dr+other, majority@k, self-consistency@k, adaptive,
-    first-to-k, ir-first-to-k, lorid, pooled, reference; @t behind those of rounds. Started again
-    it goes on where it stopped; Ctrl-C prints the table so far.
+    first-to-k, ir-first-to-k, lorid, pooled, warm-lorid, warm-pooled (no greedy round), reference;
+    @t behind those of rounds. Started again it goes on; Ctrl-C prints the table so far.
     """
     from lorid_local.evaluate.running import asked, run
 

@@ -7,16 +7,18 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lorid_local.bundle import BundleFile, Measured
 from lorid_local.calibration import Calibration, Counts
+from lorid_local.engine import Role
 from lorid_local.errors import OutputError
 from lorid_local.judging import Protocol
 from lorid_local.settings import from_table
 
+TABLES = "write the tables of bundle.toml one below the other, each under its [name]"
 CHOSEN, CONFIRMED = "chosen on this half", "confirmed on this half"
 
 
@@ -39,15 +41,28 @@ def calibrated(text: str, calibration: Calibration) -> str:
 
 def with_loop(text: str, protocol: Protocol, rounds: int) -> str:
     """Return the text with these values in [loop]; its other keys stay."""
-    span = _span(text, "[loop]")
-    table = text[slice(*span)] if span else "[loop]\n\n"
-    for key, value in (("rounds", str(rounds)), ("protocol", _string(protocol))):
-        line = re.compile(rf"^({key}[ \t]*=[ \t]*)(?:\d+|\"[^\"\n]*\"|'[^'\n]*')", re.M)
+    return _with_values(text, "loop", {"rounds": str(rounds), "protocol": _string(protocol)})
+
+
+def with_warmth(text: str, settings: Mapping[str, Any]) -> str:
+    """Return the text with each role's temperature and top_p as `settings` have them by name."""
+    for role in Role:
+        values = {key: str(float(settings[f"{role}.{key}"])) for key in ("temperature", "top_p")}
+        text = _with_values(text, f"roles.{role}", values)
+    return text
+
+
+def _with_values(text: str, name: str, values: Mapping[str, str]) -> str:
+    head = f"[{name}]"
+    span = _span(text, head)
+    table = text[slice(*span)] if span else f"{head}\n\n"
+    for key, value in values.items():
+        line = re.compile(rf"^({key}[ \t]*=[ \t]*)(?:[\d.]+|\"[^\"\n]*\"|'[^'\n]*')", re.M)
         if line.search(table):
             table = line.sub(lambda match, value=value: match[1] + value, table)  # type: ignore[misc]
         else:
-            table = table.replace("[loop]\n", f"[loop]\n{key} = {value}\n", 1)
-    return text[: span[0]] + table + text[span[1] :] if span else _with_table(text, "loop", table)
+            table = re.sub(r"\n", f"\n{key} = {value}\n", table, count=1)  # behind the head
+    return text[: span[0]] + table + text[span[1] :] if span else _with_table(text, name, table)
 
 
 def with_measured(text: str, measured: Sequence[Measured]) -> str:
@@ -102,13 +117,14 @@ def save(path: Path, text: str, changed: Sequence[str]) -> None:
     Raises OutputError if they are not all, or it cannot be written; the file stays as it was then.
     """
     before = tomllib.loads(path.read_text(encoding="utf-8"))
-    after = tomllib.loads(text)
-    if others := [
-        key for key in {*before, *after} if key not in changed and _differ(key, before, after)
-    ]:
+    try:
+        after = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:  # a table that is written as name = { ... }
+        raise OutputError(f"{path}: cannot be edited: nothing was written", hint=TABLES) from None
+    others = [k for k in {*before, *after} if k not in changed and before.get(k) != after.get(k)]
+    if others:
         raise OutputError(
-            f"{path}: [{others[0]}] would change too: nothing was written",
-            hint="write the tables of bundle.toml one below the other, each under its [name]",
+            f"{path}: [{others[0]}] would change too: nothing was written", hint=TABLES
         )
     from_table(after, BundleFile, str(path))
     part = path.with_name(path.name + ".part")
@@ -121,7 +137,3 @@ def save(path: Path, text: str, changed: Sequence[str]) -> None:
             f"{path}: cannot be written ({error.strerror})",
             hint="copy the bundle to a folder that you may write to, and give that",
         ) from None
-
-
-def _differ(key: str, before: dict[str, Any], after: dict[str, Any]) -> bool:
-    return before.get(key) != after.get(key)

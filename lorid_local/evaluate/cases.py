@@ -5,6 +5,7 @@ told apart by their keys. Knows nothing of samples.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -171,9 +172,8 @@ def _case(
 ) -> Case | None:
     """Return a row as a case; a fault that names its 0-based line is added where it is none."""
     question, gold, steps = _read(row)
-    id: Any = number
-    if isinstance(row, dict):
-        id = row.get("id", row.get("ID", number))
+    own_id = row.get("id", row.get("ID")) if isinstance(row, dict) else None
+    id: Any = own_id if isinstance(own_id, int | str) else number
     if not isinstance(question, str) or not tidy(question):
         faults.append(f"line {number} has no question")
         return None
@@ -213,7 +213,8 @@ def _gold(value: Any) -> Any:
 
     A number in JSON may be a fraction cut to ten decimals or so: 0.6666666667 is 2/3.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    known = isinstance(value, int | float | str) and not isinstance(value, bool)
+    if not known or (isinstance(value, float) and not math.isfinite(value)):
         return Unparsed(f"{value!r} is no number and no text")
     if isinstance(value, str):
         marked = find(value, marked_only=True)

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lorid_local.answers import Answer
 from lorid_local.engine import Role
 from lorid_local.evaluate import calibrating, peers, policy, questions
 from lorid_local.evaluate.methods import Method, Played
+from lorid_local.evaluate.policy import Draw
 from lorid_local.evaluate.sampled import Sampled
 from lorid_local.evaluate.statistics import mcnemar, share
 from lorid_local.evaluate.store import Contents
@@ -39,10 +40,12 @@ def figures(
     wanted: int,
     rounds: int,
     protocol: Protocol,
+    others: Sequence[Draw] = (),
 ) -> Figures:
     """Return everything that is known of the run. `wanted` is how many problems it was to have.
 
-    `rounds` and `protocol` are the bundle's own, which the calibration is for.
+    `rounds` and `protocol` are the bundle's own, which the calibration is for; `others` are the
+    same cases drawn at other temperatures.
     """
     problems = replayed.problems
     rates = seconds_a_token(contents)
@@ -66,9 +69,14 @@ def figures(
         "kinds": questions.kinds(problems),
         "independence": questions.independence(problems),
         "calibration": calibrating.figures(problems, protocol, t),
-        "policy": policy.figures(problems),
+        "policy": policy.figures([Draw(problems), *_of_the_same(problems, others)]),
         "extractors": peers.extractors(problems),
     }
+
+
+def _of_the_same(problems: Sequence[Sampled], others: Sequence[Draw]) -> list[Draw]:
+    kept = {id(p.case) for p in problems}
+    return [replace(o, problems=[p for p in o.problems if id(p.case) in kept]) for o in others]
 
 
 def table_row(name: str, outcomes: Sequence[Played], rates: Sequence[float]) -> Figures:

@@ -2,36 +2,37 @@
 
 `ir`, `dr` (greedy, alone), `dr+teacher`, `dr+none`, `dr+other` (by other rules than KG's),
 `majority@k`, `self-consistency@k` and `adaptive@t` (IR alone), `first-to-k@t` (both systems),
-`ir-first-to-k@t`, `lorid@t`, `pooled@t`, `reference@t` (the authors' scoring, lenient as theirs).
+`ir-first-to-k@t`, `lorid@t`, `pooled@t`, `warm-lorid@t` and `warm-pooled@t` (without the greedy
+round), `reference@t` (the authors' scoring, lenient as theirs).
 """
 
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
-from lorid_local.answers import Answer, find, same
+from lorid_local.answers import Answer, same
 from lorid_local.engine import Role
 from lorid_local.errors import InputError, did_you_mean
+from lorid_local.evaluate.peers import authors, lenient
 from lorid_local.evaluate.sampled import RULES, Sampled, answer_alone
 from lorid_local.evaluate.statistics import leads
-from lorid_local.judging import Protocol, best_guess
+from lorid_local.judging import Protocol, best_guess, number_key
 from lorid_local.loop import MAX_ROUNDS
 from lorid_local.trace import Round, Sample
 
 CONFIDENT = 0.95  # Adaptive-Consistency stops there
-CLOSE = 1e-4  # the authors' relative tolerance (src/evaluation/grader.py)
 KINDS = (
     "ir", "dr", *(f"dr+{by}" for by in RULES), "majority@5", "self-consistency@5", "adaptive",
-    "first-to-3", "ir-first-to-3", "lorid", "pooled", "reference",
+    "first-to-3", "ir-first-to-3", "lorid", "pooled",
+    "warm-lorid", "warm-pooled", "reference",
 )  # fmt: skip
 SETTLED = ("lorid", "lorid@1", "pooled", "ir", "dr")  # where drawing ended at agreement
 DEFAULT = ("lorid", "lorid@1", "pooled", "ir", "dr", "majority@5", "self-consistency@5",
            "first-to-3", "adaptive", "reference")  # fmt: skip
 PROTOCOLS: dict[str, Protocol] = {"lorid": "same-round", "pooled": "pooled"}
 _NAME = re.compile(
-    r"(?P<kind>ir|dr|dr\+(?:teacher|none|other)|majority|self-consistency|adaptive|lorid|pooled"
-    r"|reference|(?:ir-)?first-to-(?P<votes>\d{1,3}))(?:@(?P<t>\d{1,3}))?"
+    r"(?P<kind>ir|dr|dr\+(?:teacher|none|other)|majority|self-consistency|adaptive|(?:warm-)?lorid"
+    r"|(?:warm-)?pooled|reference|(?:ir-)?first-to-(?P<votes>\d{1,3}))(?:@(?P<t>\d{1,3}))?"
 )
 
 
@@ -113,7 +114,7 @@ def _method(name: str, rounds: int) -> Method:
     three, ir = Needs(t, t, t), Needs(ir=t)
 
     def enough(counted: Votes) -> bool:
-        return max((n for _, n in counted), default=0) >= votes
+        return max((n for _, n in counted.values()), default=0) >= votes
 
     replays: dict[str, tuple[Needs, Callable[[Sampled], Played]]] = {
         "ir": (Needs(ir=1), lambda s: _alone(s.rounds[0].ir)),
@@ -123,6 +124,10 @@ def _method(name: str, rounds: int) -> Method:
         "adaptive": (ir, lambda s: _until(_systems(s.of(Role.IR)[:t]), _confident)),
         **{
             name: (three, lambda s, p=protocol: lorid(s, p, t))  # type: ignore[misc]
+            for name, protocol in PROTOCOLS.items()
+        },
+        **{
+            f"warm-{name}": (Needs(t + 1, t + 1, t + 1), lambda s, p=protocol: lorid(s.warm, p, t))  # type: ignore[misc]
             for name, protocol in PROTOCOLS.items()
         },
         "reference": (three, lambda s: reference(s, t)),
@@ -169,8 +174,7 @@ def reference(sampled: Sampled, t: int) -> Played:
     dr: dict[str, Answer] = {}
     for drawn in rounds:
         for pool, sample in ((ir, drawn.ir), (dr, drawn.dr)):
-            answer = find(sample.text) if sample else None
-            if isinstance(answer, Answer):
+            if sample and (answer := authors(sample.text)):
                 pool[answer.shown] = answer
         shared = [answer for text, answer in ir.items() if text in dr]
         if shared:
@@ -178,11 +182,6 @@ def reference(sampled: Sampled, t: int) -> Played:
             done = played(samples, (right or shared)[0], drawn.number)
             return replace(done, rounds=drawn.number, right=bool(right))
     return played(samples, None, None)
-
-
-def lenient(value: float, gold: float) -> bool:
-    """True if `value` is gold, gold/100 or 100 gold to four digits (the authors' math_equal)."""
-    return any(math.isclose(value, g, rel_tol=CLOSE) for g in (gold / 100, gold, gold * 100))
 
 
 def _alone(sample: Sample | None, before: Sample | None = None) -> Played:
@@ -200,17 +199,17 @@ def _majority(samples: Sequence[Sample]) -> Played:
     return played(samples, best_guess(_systems(samples)), None)
 
 
-Votes = list[tuple[Answer, int]]
+Votes = dict[Hashable, tuple[Answer, int]]
 
 
 def _confident(votes: Votes) -> bool:
-    counts = [*sorted((n for _, n in votes), reverse=True), 0, 0]
+    counts = [*sorted((n for _, n in votes.values()), reverse=True), 0, 0]
     return leads(counts[0], counts[1]) >= CONFIDENT
 
 
 def _until(rounds: Sequence[Round], settled: Callable[[Votes], bool]) -> Played:
     """Draw IR, then KG and DR, round by round, until the votes are `settled`."""
-    votes: Votes = []
+    votes: Votes = {}
     samples: list[Sample] = []
     for drawn in rounds:
         for sample in drawn.samples:
@@ -219,14 +218,15 @@ def _until(rounds: Sequence[Round], settled: Callable[[Votes], bool]) -> Played:
                 continue
             _count(votes, sample.answer)
             if settled(votes):
-                best = max(votes, key=lambda v: v[1])
+                best = max(votes.values(), key=lambda v: v[1])
                 return played(samples, best[0], drawn.number)
     return played(samples, best_guess(rounds), None)
 
 
 def _count(votes: Votes, answer: Answer) -> None:
-    for i, (one, n) in enumerate(votes):
-        if same(one, answer):
-            votes[i] = one, n + 1
-            return
-    votes.append((answer, 1))
+    kinds = {answer.kind, *(one.kind for one, _ in votes.values())}
+    key: Hashable = number_key(answer)
+    if "latex" in kinds:  # an expression may be the same as any other answer
+        key = next((k for k, (one, _) in votes.items() if same(one, answer)), (answer.text, key))
+    first, n = votes.get(key, (answer, 0))
+    votes[key] = first, n + 1

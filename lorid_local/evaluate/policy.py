@@ -5,7 +5,8 @@ best is chosen (Breiman's one-standard-error rule); the other half had no say in
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from lorid_local.engine import Role
@@ -15,6 +16,18 @@ from lorid_local.evaluate.statistics import share
 
 VOTES = (2, 3, 4, 5)
 Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The problems with their samples at one temperature; `at` names it, '' the bundle's own.
+
+    `settings` are by name those that the samples were drawn with.
+    """
+
+    problems: Sequence[Sampled]
+    at: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def candidates(rounds: int, ir: int) -> list[Method]:
@@ -28,37 +41,51 @@ def _names(rounds: int, ir: int) -> Iterator[str]:
     yield from (f"adaptive@{k}" for k in range(2, ir + 1))
     yield from (f"ir-first-to-{v}@{ir}" for v in VOTES if v <= ir)
     yield from (f"{kind}@{t}" for kind in PROTOCOLS for t in range(1, rounds + 1))
+    yield from (f"warm-{kind}@{t}" for kind in PROTOCOLS for t in range(1, rounds))
     yield from (f"first-to-{v}@{rounds}" for v in VOTES if v <= 2 * rounds)
 
 
-def figures(problems: Sequence[Sampled]) -> Figures | None:
+def figures(draws: Sequence[Draw]) -> Figures | None:
     """Return the rules on the first half (even places in the data) and the second.
 
-    `chosen` is the best rule of all, `loop` the best of those that `lorid solve` can follow.
+    `chosen` is the best rule of all, `loop` the best of those that `lorid solve` can follow;
+    `draws` has the latter at each temperature. None without a whole round, or of one problem.
     """
-    first, second = problems[0::2], problems[1::2]
-    rounds = min((len(p.whole) for p in problems), default=0)
-    ir = min((len(p.of(Role.IR)) for p in problems), default=0)
-    if not second or not rounds:
+    tried = [(m, n) for n, draw in enumerate(draws) for m in _tried(draw.problems, again=n > 0)]
+    if not tried or len(draws[0].problems) < 2:
         return None
     rows: list[Figures] = [
-        {"method": m.name, "kind": m.kind, "t": m.t, "first": _score(m, first)}
-        for m in candidates(rounds, ir)
-    ]
-    best = {row["method"] for row in frontier(rows)}
-    for row in rows:
-        row["frontier"] = row["method"] in best
-    by_name = {m.name: m for m in candidates(rounds, ir)}
+        {"method": f"{m.name} at {draws[n].at}" if draws[n].at else m.name, "kind": m.kind,
+         "t": m.t, "draw": n, "first": _score(m, draws[n].problems[0::2])}
+        for m, n in tried
+    ]  # fmt: skip
     loop = [row for row in rows if row["kind"] in PROTOCOLS]
+    at_each = [[row for row in loop if row["draw"] == n] for n in range(len(draws))]
     picked = {"chosen": choose(rows), "loop": choose(loop)}
-    for row in (r for r in rows if r["frontier"] or r in picked.values()):
-        row["second"] = _score(by_name[row["method"]], second)
+    by_draw = [(draws[n].at, choose(of)) for n, of in enumerate(at_each) if of]
+    best = frontier(rows)
+    shown = [*best, *picked.values(), *(row for _, row in by_draw)]
+    for row, (m, n) in zip(rows, tried, strict=True):
+        row["frontier"] = row in best
+        if row in shown:
+            row["second"] = _score(m, draws[n].problems[1::2])
     return {
-        "halves": [len(first), len(second)],
+        "halves": [len(draws[0].problems[half::2]) for half in range(2)],
         "rules": [row for row in rows if "second" in row],
         "tried": len(rows),
+        "draws": [{"at": at, "loop": row["method"]} for at, row in by_draw],
         **{name: row["method"] for name, row in picked.items()},
     }
+
+
+def _tried(problems: Sequence[Sampled], *, again: bool) -> list[Method]:
+    """Return the rules to try; `again` leaves out what is greedy alone, and so the same."""
+    rounds = min((len(p.whole) for p in problems), default=0)
+    ir = min((len(p.of(Role.IR)) for p in problems), default=0)
+    if not rounds:
+        return []
+    greedy = ("majority", *PROTOCOLS)
+    return [m for m in candidates(rounds, ir) if not (again and m.t == 1 and m.kind in greedy)]
 
 
 def _score(method: Method, problems: Sequence[Sampled]) -> Figures:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,7 +17,9 @@ from lorid_local.errors import EXIT_INTERRUPTED, InputError, OutputError
 from lorid_local.evaluate import (
     cases,
     findings,
+    joining,
     methods,
+    places,
     report,
     sampled,
     sampling,
@@ -27,17 +28,20 @@ from lorid_local.evaluate import (
     writing,
 )
 from lorid_local.evaluate.methods import Method, Needs
+from lorid_local.evaluate.policy import Draw
 from lorid_local.evaluate.progress import progress
+from lorid_local.evaluate.sampled import Sampled
 from lorid_local.evaluate.store import Contents, Writer
-
-RUNS = Path("runs")  # where samples go without -o/--output
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The command line. `solve` are the flags of a solve; None means: as the bundle says."""
+    """The command line. `solve` are the flags of a solve; None means: as the bundle says.
 
-    data: str
+    `data` is one place of problems, or files of samples.
+    """
+
+    data: tuple[str, ...]
     output: Path | None = None
     methods: str | None = None
     choice: cases.Choice = field(default_factory=cases.Choice)
@@ -48,6 +52,7 @@ class Asked:
     name: str | None = None
     calibrate: str | None = None
     policy: bool = False
+    also: tuple[Path, ...] = ()
     solve: solving.Flags = field(default_factory=solving.Flags)
 
 
@@ -87,19 +92,53 @@ def run(asked: Asked) -> int:
     default = methods.SETTLED if asked.solved else methods.DEFAULT
     names = asked.methods.split(",") if asked.methods else default
     this = _Run(chosen, setup, methods.parse([n.strip() for n in names], setup.loop.rounds))
-    samples = Path(asked.data)
-    if store.is_samples(samples):
-        contents, wanted, interrupted = store.read(samples), 0, False
+    if paths := _samples(asked):
+        contents, wanted, interrupted = joining.join(paths), 0, False
     else:
-        todo = cases.load(asked.data, asked.choice)
+        todo = cases.load(asked.data[0], asked.choice)
         wanted = len(todo)
         if asked.solved:
             contents, interrupted = store.from_traces(asked.solved, todo), False
         else:
             contents, interrupted = _drawn(asked, this, todo)
     contents.data = asked.name or contents.data
-    _show(asked, this, contents, wanted or len(contents.cases))
+    problems = sampled.gather(contents)
+    if not asked.methods:  # of the default ones, those that there are samples for
+        playable = [m for m in this.methods if any(map(m.playable, problems))]
+        this = replace(this, methods=playable or this.methods)
+    if interrupted and not any(_suffices(p, this.methods) for p in problems):
+        print("No problem is complete yet. The same command goes on.", file=sys.stderr)
+    else:
+        _show(asked, this, contents, problems, wanted or len(contents.cases))
     return EXIT_INTERRUPTED if interrupted else 0
+
+
+def _suffices(problem: Sampled, wanted: Sequence[Method]) -> bool:
+    return all(method.playable(problem) for method in wanted)
+
+
+def _samples(asked: Asked) -> list[Path]:
+    """Return the files of samples that were given, none if it is problems.
+
+    Raises InputError for both at once, and for flags that say what to draw.
+    """
+    paths = [Path(data) for data in asked.data]
+    if others := [path for path in paths if not store.is_samples(path)]:
+        if len(paths) > 1:
+            raise InputError(
+                f"{others[0]} is no file of samples, and several DATA were given",
+                hint="lorid eval DATA -o A.jsonl draws; lorid eval A.jsonl B.jsonl reads both",
+            )
+        return []
+    drawing: dict[str, Any] = {"--count": asked.choice.count, "--skip": asked.choice.skip}
+    drawing |= {"--lines": asked.choice.lines, "--rules-file": asked.choice.rules}
+    drawing |= {"--solved": asked.solved, "-o/--output": asked.output}
+    if given := [name for name, value in drawing.items() if value]:
+        raise InputError(
+            f"{given[0]} was given with {paths[0]}, whose samples are drawn",
+            hint="give the data that they were drawn for, or leave the flag out",
+        )
+    return paths
 
 
 def check(asked: Asked) -> None:
@@ -108,6 +147,11 @@ def check(asked: Asked) -> None:
     if asked.calibrate and asked.solve.bundle:
         raise InputError(
             "--calibrate and --bundle were both given", hint="--calibrate BUNDLE measures it too"
+        )
+    if asked.report and (store.is_samples(asked.report) or str(asked.report) in asked.data):
+        raise InputError(
+            f"--report {asked.report}: the file holds what is measured and would be replaced",
+            hint="give --report another file",
         )
     if asked.policy and not asked.calibrate:
         raise InputError("--policy was given without --calibrate", hint="--calibrate BUNDLE")
@@ -140,15 +184,15 @@ def settings_of(
 
 def _drawn(asked: Asked, this: _Run, todo: Sequence[cases.Case]) -> tuple[Contents, bool]:
     """Draw what is missing; return the samples and whether it was interrupted."""
-    path = asked.output or RUNS / f"eval-{_stem(asked.data)}-{this.chosen.contents.name}.jsonl"
     settings = settings_of(this.chosen, this.setup, asked.solve)
-    data = asked.name or Path(asked.data).name
+    path = asked.output or places.default(asked.data[0], settings, todo[0].question)
+    data = asked.name or Path(asked.data[0]).name
     with store.writer(path, data, settings, todo) as writer, ExitStack() as stack:
         lacking = sampling.pending(len(todo), this.needs, writer.contents)
         if not lacking:
             return writer.contents, False
-        print(f"Samples: {path}", file=sys.stderr, flush=True)
         interrupted = stack.enter_context(solving.interruptible())
+        print(f"Samples: {path}", file=sys.stderr, flush=True)
         engine = stack.enter_context(solving.opened(this.chosen, asked.solve))
         draw(engine, this.methods, this.setup, todo, writer, lacking, interrupted, asked.quiet)
         return writer.contents, interrupted()
@@ -181,9 +225,10 @@ def draw(
                       cancelled=interrupted, on_group=on_group)  # fmt: skip
 
 
-def _show(asked: Asked, this: _Run, contents: Contents, wanted: int) -> None:
+def _show(
+    asked: Asked, this: _Run, contents: Contents, problems: Sequence[Sampled], wanted: int
+) -> None:
     """Replay, print, and write the report and the bundle that were asked for."""
-    problems = sampled.gather(contents)
     if contents.stops:
         _check_settled(problems, this.methods, contents.stops)
     replayed = findings.replay(problems, this.methods)
@@ -191,9 +236,9 @@ def _show(asked: Asked, this: _Run, contents: Contents, wanted: int) -> None:
         raise InputError(
             _too_few(problems, this.methods), hint="name other --methods, or fewer --rounds"
         )
-    loop = this.setup.loop
+    loop, others = this.setup.loop, _others(asked, contents)
     found = findings.figures(
-        contents, replayed, wanted=wanted, rounds=loop.rounds, protocol=loop.protocol
+        contents, replayed, wanted=wanted, rounds=loop.rounds, protocol=loop.protocol, others=others
     )
     if asked.as_json:
         print(json.dumps(found))
@@ -205,12 +250,27 @@ def _show(asked: Asked, this: _Run, contents: Contents, wanted: int) -> None:
         print(f"Report: {asked.report}", file=sys.stderr)
     if asked.calibrate:
         own = settings_of(this.chosen, this.setup, replace(asked.solve, model=None))
-        print(writing.calibrate(this.chosen, own, contents, found, problems, policy=asked.policy),
+        draws = [Draw(problems), *others]
+        print(writing.calibrate(this.chosen, own, contents, found, draws, policy=asked.policy),
               file=sys.stderr)  # fmt: skip
 
 
+def _others(asked: Asked, contents: Contents) -> list[Draw]:
+    """Return the same problems at other temperatures; raises InputError if a round is missing."""
+    found = []
+    for at, part in joining.beside(asked.also, contents).items():
+        problems = sampled.gather(part)
+        if any(not p.whole for p in problems):
+            raise InputError(
+                f"the samples at {at} lack a whole round of some problems",
+                hint="let lorid eval draw the rest of them first",
+            )
+        found.append(Draw(problems, at, part.settings))
+    return found
+
+
 def _check_settled(
-    problems: Sequence[sampled.Sampled], wanted: Sequence[Method], stops: store.Stops
+    problems: Sequence[Sampled], wanted: Sequence[Method], stops: store.Stops
 ) -> None:
     """Raise InputError for a method that only the problems without agreement have samples for."""
     for method in wanted:
@@ -223,7 +283,7 @@ def _check_settled(
             )
 
 
-def _too_few(problems: Sequence[sampled.Sampled], wanted: Sequence[Method]) -> str:
+def _too_few(problems: Sequence[Sampled], wanted: Sequence[Method]) -> str:
     for method in wanted:
         if not any(method.playable(p) for p in problems):
             return f"no problem has the samples that {method.name} needs"
@@ -238,9 +298,3 @@ def _write(path: Path, text: str) -> None:
             f"{path}: the report cannot be written ({error.strerror})",
             hint="give --report a file in a folder that you may write to",
         ) from None
-
-
-def _stem(data: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", Path(data).stem if Path(data).exists() else data).strip(
-        "-"
-    )

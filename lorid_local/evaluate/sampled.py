@@ -4,8 +4,9 @@ The judging is the product's own (`lorid_local.judging`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 
 from lorid_local.answers import Answer, Unparsed, find, same
 from lorid_local.engine import Request, Role
@@ -29,18 +30,23 @@ class Sampled:
 
     def of(self, role: Role) -> list[Sample]:
         """Return a role's samples in the order of the rounds, up to the first that is missing."""
-        found: list[Sample] = []
-        for drawn in self.rounds:
-            one: Sample | None = getattr(drawn, role.value)
-            if one is None:
-                break
-            found.append(one)
-        return found
+        return self._of[role]
+
+    @cached_property
+    def _of(self) -> dict[Role, list[Sample]]:
+        drawn = {role: [getattr(r, role.value) for r in self.rounds] for role in Role}
+        return {role: list(takewhile(bool, samples)) for role, samples in drawn.items()}
 
     @cached_property
     def whole(self) -> tuple[Round, ...]:
         """The rounds in which all three roles wrote."""
         return self.rounds[: min(len(self.of(role)) for role in Role)]
+
+    @cached_property
+    def warm(self) -> "Sampled":
+        """The problem without the greedy round: round 2 is its first."""
+        rounds = tuple(replace(r, number=r.number - 1) for r in self.rounds[1:])
+        return Sampled(self.case, rounds, {})
 
     def agreement(self, protocol: Protocol, t: int) -> Agreement | None:
         """Return the round in which the systems agree, up to `t`, and the answer."""

@@ -59,13 +59,14 @@ class Contents:
     stops: Stops | None = None
 
 
-def read(path: Path) -> Contents:
-    """Return what `path` holds, nothing if it is not there; a line that was cut off is removed.
+def read(path: Path, *, mend: bool = False) -> Contents:
+    """Return what `path` holds, nothing if it is not there; a line that was cut off is left out.
 
-    Raises InputError for a line that is not one of lorid's.
+    `mend` removes that line from the file, which nobody else may be writing to then. Raises
+    InputError for a line that is not one of lorid's.
     """
     contents = Contents()
-    for number, line in enumerate(solve_file.whole_lines(path), 1):
+    for number, line in enumerate(solve_file.whole_lines(path, mend=mend), 1):
         try:
             _add(contents, json.loads(line), first=number == 1)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -154,12 +155,12 @@ def writer(
 
     Raises OutputError where it cannot be written, as on a full disk.
     """
-    contents = read(path)
-    if contents.settings:
-        check(path, contents, settings, cases)
     if path.parent != path:
         path.parent.mkdir(parents=True, exist_ok=True)
     with solve_file.sink(path, json.dumps) as write:
+        contents = read(path, mend=True)
+        if contents.settings:
+            check(path, contents, settings, cases)
         if not contents.settings:
             contents.data, contents.settings = data, dict(settings)
             write({"schema": SCHEMA, "data": data, "settings": contents.settings})
@@ -175,7 +176,7 @@ def from_traces(path: Path, cases: Sequence[Case]) -> Contents:
     numbers = {case.question: number for number, case in enumerate(cases)}
     found: dict[int, dict[str, Any]] = {}
     stops: set[Stops] = set()
-    for line, record in enumerate(map(json.loads, solve_file.whole_lines(path)), 1):
+    for line, record in enumerate(map(json.loads, solve_file.whole_lines(path, mend=False)), 1):
         number = numbers.get(record.get("question"))
         if number is None:
             raise InputError(

@@ -17,7 +17,7 @@ def show(figures: Figures) -> None:
     """Print everything to standard output."""
     n, wanted = figures["problems"], figures["wanted"]
     data = figures["data"].rstrip(":")  # `practice:` is all of them
-    print(f"{data}: {n} problems{of(n, wanted)}, {figures['rounds']} whole rounds\n")
+    print(f"{data}: {n} problems{of(n, wanted)}, whole rounds: {figures['rounds']}\n")
     tables.show(HEADS, [row(m, figures["pairs"]) for m in figures["methods"]])
     for lines in (convergence(figures), rules(figures), errors(figures), calibration(figures),
                   policy(figures), extractors(figures)):  # fmt: skip
@@ -142,23 +142,27 @@ def policy(figures: Figures) -> Iterator[str]:
     if not found:
         return
     yield f"Stopping rules ({found['tried']} tried on one half, confirmed on the other)"
-    for title, name in (("of all", found["chosen"]), ("that solve knows", found["loop"])):
+    picked = [("of all", found["chosen"]), ("that solve knows", found["loop"])]
+    if len(found["draws"]) > 1:
+        own = "at the bundle's T"
+        picked += [(f"at {d['at']}" if d["at"] else own, d["loop"]) for d in found["draws"]]
+    for title, name in picked:
         rule = next(r for r in found["rules"] if r["method"] == name)
         one, two = rule["first"], rule["second"]
         yield (
-            f"  {title:<16} {name}: {counted(one)} for {one['tokens']:.0f} tokens, then "
+            f"  {title:<17} {name}: {counted(one)} for {one['tokens']:.0f} tokens, then "
             f"{counted(two)} for {two['tokens']:.0f}"
         )
 
 
 def extractors(figures: Figures) -> Iterator[str]:
-    """Yield where lm-evaluation-harness reads another answer."""
-    found = figures["extractors"]
-    if not any(sum(c.values()) for c in found["counts"].values()):
+    """Yield where lm-evaluation-harness and the authors read another answer."""
+    counts = figures["extractors"]["counts"]
+    if not any(sum(c.values()) for c in counts.values()):
         return
-    yield "Samples called right, by lm-evaluation-harness's answer extraction and by ours"
-    for name, c in found["counts"].items():
+    yield "Samples called right, by others' answer extraction and by ours"
+    for name, c in counts.items():
         yield (
             f"  {name:<17} both {c['both']}, theirs alone {c['theirs']}, ours alone {c['ours']}, "
-            f"neither {c['neither']}"
+            f"neither {c['neither']}; another answer read from {c['otherwise']}"
         )

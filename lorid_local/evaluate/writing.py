@@ -8,9 +8,8 @@ from lorid_local.bundle import Measured
 from lorid_local.errors import InputError
 from lorid_local.evaluate import bundle_edit, calibrating, methods
 from lorid_local.evaluate.bundle_edit import CHOSEN, CONFIRMED
-from lorid_local.evaluate.sampled import Sampled
+from lorid_local.evaluate.policy import Draw
 from lorid_local.evaluate.store import Contents
-from lorid_local.judging import Protocol
 
 NOT_ITS_OWN = ("bundle", "seed")  # of a run's settings: another seed measures the same bundle
 
@@ -20,14 +19,15 @@ def calibrate(
     own: Mapping[str, Any],
     contents: Contents,
     figures: Mapping[str, Any],
-    problems: Sequence[Sampled],
+    draws: Sequence[Draw],
     *,
     policy: bool,
 ) -> str:
     """Write into the bundle's file; return in words what was written.
 
-    `own` are the settings a run with the bundle as it is would have. Raises InputError if the
-    samples were drawn with others or are too few, OutputError if the file cannot be written.
+    `own` are the settings a run with the bundle as it is would have; `draws` are the problems as
+    it draws them and, behind it, at other temperatures. Raises InputError if the samples were
+    drawn with others or are too few, OutputError if the file cannot be written.
     """
     for name, value in own.items():
         if name not in NOT_ITS_OWN and contents.settings.get(name) != value:
@@ -39,12 +39,17 @@ def calibrate(
     path = chosen.folder / bundles.FILE
     text, changed = path.read_text(encoding="utf-8"), ["calibration"]
     protocol, rounds = chosen.contents.loop.protocol, chosen.contents.loop.rounds
+    draw = draws[0]
     if policy:
-        protocol, rounds = _rule(figures)
+        rule = _rule(figures)
+        protocol, rounds, draw = methods.PROTOCOLS[rule["kind"]], rule["t"], draws[rule["draw"]]
         text = bundle_edit.with_loop(text, protocol, rounds)
-        text = bundle_edit.with_measured(text, _halves(figures, contents.data))
+        if draw.at:
+            text = bundle_edit.with_warmth(text, draw.settings)
+            changed += ["roles"]
+        text = bundle_edit.with_measured(text, _halves(rule, contents.data))
         changed += ["loop", "measured"]
-    whole = [p for p in problems if len(p.whole) >= rounds]
+    whole = [p for p in draw.problems if len(p.whole) >= rounds]
     if not whole:
         raise InputError(
             f"no problem has {rounds} whole rounds, which the bundle's loop draws",
@@ -52,23 +57,23 @@ def calibrate(
         )
     counted = calibrating.calibrate(whole, contents.data, protocol, rounds)
     bundle_edit.save(path, bundle_edit.calibrated(text, counted), changed)
-    rule = f", its loop set to {protocol}, t = {rounds}" if policy else ""
-    return f"Calibrated {path} on {len(whole)} problems{rule}"
+    said = f", its loop set to {protocol}, t = {rounds}" if policy else ""
+    said += f" at {draw.at}" if draw.at else ""
+    return f"Calibrated {path} on {len(whole)} problems{said}"
 
 
-def _rule(figures: Mapping[str, Any]) -> tuple[Protocol, int]:
+def _rule(figures: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the stopping rule that was found, of those that `lorid solve` can follow."""
     found = figures["policy"]
     if not found:
         raise InputError(
             "too few problems to choose a stopping rule on", hint="two or more are needed"
         )
-    rule = next(r for r in found["rules"] if r["method"] == found["loop"])
-    return methods.PROTOCOLS[rule["kind"]], rule["t"]
+    rule: Mapping[str, Any] = next(r for r in found["rules"] if r["method"] == found["loop"])
+    return rule
 
 
-def _halves(figures: Mapping[str, Any], data: str) -> list[Measured]:
-    found = figures["policy"]
-    rule = next(r for r in found["rules"] if r["method"] == found["loop"])
+def _halves(rule: Mapping[str, Any], data: str) -> list[Measured]:
     return [
         Measured(f"{rule['method']} ({words})", data, rule[half]["right"], rule[half]["n"])
         for half, words in (("first", CHOSEN), ("second", CONFIRMED))

@@ -58,6 +58,12 @@ def _id(title: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in title.lower())
 
 
+NO_RULES = (
+    "Not drawn: --methods dr,dr+teacher,dr+none,dr+other adds System 2's greedy samples by the "
+    "teacher's rules, by none and by another problem's."
+)
+
+
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return a table with its caption; the first cell of a row is its head."""
     head = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
@@ -189,7 +195,7 @@ def _kinds(figures: Figures) -> str:
 
 def _rules(figures: Figures) -> str:
     if len(figures["rules"]) < 2:
-        return ""
+        return _note(NO_RULES)
     rows = [
         (TITLES[r["rules"]], counted(r), percent(r["share"]), interval(r), f"+{r['won']} "
          f"-{r['lost']}", chance(r["p"]))
@@ -238,16 +244,12 @@ def _policy(figures: Figures) -> str:
 def _extractors(figures: Figures) -> str:
     found = figures["extractors"]
     counts = [
-        (name, c["both"], c["theirs"], c["ours"], c["neither"])
+        (name, c["both"], c["theirs"], c["ours"], c["neither"], c["otherwise"])
         for name, c in found["counts"].items()
     ]
-    heads = ("lm-evaluation-harness", "both right", "theirs alone", "ours alone", "neither")
-    cases = [
-        (d["problem"], d["role"], d["round"], d["gold"], d["ours"], d["strict-match"],
-         d["flexible-extract"])
-        for d in found["differing"]
-    ]  # fmt: skip
-    case_heads = ("problem", "role", "round", "gold", "ours", "strict", "flexible")
+    heads = ("by", "both right", "theirs alone", "ours alone", "neither", "read otherwise")
+    cases = [tuple(d.values()) for d in found["differing"]]
+    case_heads = tuple(found["differing"][0]) if cases else ()
     listed = table(f"{len(cases)} of {found['differ']}", case_heads, cases) if cases else ""
     body = table("Samples called right", heads, counts)
     return body + (folded("Samples where they differ", listed) if listed else "")
