@@ -167,10 +167,9 @@ class Growing(Plain):
         body = Text(f"Round {self.number}{several}\n", style="dim")
         known = len(self.shown)
         for role, title in TITLES.items():
-            if text := self.texts.get((self.number, role)):
-                told = readable(text, role)
+            if told := readable(self.texts.get((self.number, role), ""), role):
                 body.append(f"{title}\n", style="bold")
                 body.append(f"{told}\n\n", style="not dim")
-                self.shown |= {(self.number, role)} if told else set()
+                self.shown.add((self.number, role))
         # the first words at once; what follows them 12 times a second
         self.live.update(body, refresh=len(self.shown) > known)
