@@ -23,6 +23,7 @@ from typing import Any
 import click
 
 from benchmarks.pairs import Cost, Figure, Turns, ratios, resumable, timed, use_libraries
+from lorid_local.cores import usable_cores
 
 REACH = 0.6  # of the stock's peak of memory
 # chosen among five because both then write the same three texts: elsewhere two tokens tie within
@@ -59,17 +60,19 @@ def figures(turns: list[Any]) -> Iterator[Figure]:
 @click.command()
 @click.option("--peers", type=click.Path(path_type=Path), help="Use the libraries built there.")
 @click.option("--pairs", default=7, show_default=True)
+@click.option("--threads", type=int, default=usable_cores, show_default="usable cores")
 @resumable
-def main(peers: Path | None, pairs: int, out: Path | None, minutes: float | None) -> None:
+def main(peers: Path | None, pairs: int, threads: int, out: Path | None,
+         minutes: float | None) -> None:  # fmt: skip
     """Print medians of all and of the ratios turn by turn."""
     use_libraries(peers)
-    ours = [*LORID, "solve", "--rounds", "1", "--json", PROBLEM]
-    stock = [sys.executable, "-m", "benchmarks.stock_once", PROBLEM]
+    ours = [*LORID, "solve", "--rounds", "1", "--json", "-t", str(threads), PROBLEM]
+    stock = [sys.executable, "-m", "benchmarks.stock_once", PROBLEM, str(threads)]
     commands = {"as it comes": ours, "alike": [*ours, *ALIKE], "stock": stock}
     warm = {name: measure(command)[1] for name, command in commands.items()}
     for name in ("as it comes", "alike"):
         print(f"lorid, {name}: same three texts:", same_texts(warm[name], warm["stock"]))
-    with Turns(out, minutes, {"problem": PROBLEM}) as turns:
+    with Turns(out, minutes, {"problem": PROBLEM, "threads": threads}) as turns:
         for number in turns.left(pairs):
             turns.add({name: asdict(measure(c)[0]) for name, c in commands.items()})
             print(f"turn {number + 1} of {pairs}", flush=True)
