@@ -3,13 +3,13 @@
     python -m benchmarks.contender lorid-file --problems problems.jsonl --first 0 --count 10
 
 Every side is given the same base, adapters, prompts, temperatures and seeds, and none uses the
-calculator, which only lorid has. Prints one JSON object.
+calculator or ends what repeats itself, which only lorid does. Prints one JSON object.
 """
 
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from lorid_local.solving import Flags, Setup, base_file, opened, settle
 from lorid_local.trace import Round, Trace
 
 SEED = 0
-Solve = Callable[[list[str]], list[Trace]]
+Solve = Callable[[list[str]], Iterable[Trace]]
 
 
 class Drawn:
@@ -46,8 +46,8 @@ class Drawn:
 def one_by_one(engine: Engine, setup: Setup) -> Solve:
     """Return what solves one problem after the other, and stops each at agreement."""
 
-    def solve(texts: list[str]) -> list[Trace]:
-        return [_solved(text, engine, setup) for text in texts]
+    def solve(texts: list[str]) -> Iterator[Trace]:
+        return (_solved(text, engine, setup) for text in texts)
 
     return solve
 
@@ -60,9 +60,9 @@ def _solved(text: str, engine: Engine, setup: Setup) -> Trace:
 def side_by_side(engine: Engine, setup: Setup) -> Solve:
     """Return what solves many problems at once."""
 
-    def solve(texts: list[str]) -> list[Trace]:
+    def solve(texts: list[str]) -> Iterator[Trace]:
         done = batch.solve_all(texts, engine, setup.roles, setup.loop, seed=SEED)
-        return [trace for trace in done if isinstance(trace, Trace)]
+        return (trace for trace in done if isinstance(trace, Trace))
 
     return solve
 
@@ -70,8 +70,8 @@ def side_by_side(engine: Engine, setup: Setup) -> Solve:
 def reference(engine: Engine, setup: Setup) -> Solve:
     """Return the schedule of the authors' code: all rounds are drawn before any is judged."""
 
-    def solve(texts: list[str]) -> list[Trace]:
-        return [_solved(text, Drawn(_all_rounds(text, engine, setup)), setup) for text in texts]
+    def solve(texts: list[str]) -> Iterator[Trace]:
+        return (_solved(text, Drawn(_all_rounds(text, engine, setup)), setup) for text in texts)
 
     return solve
 
@@ -114,6 +114,8 @@ def main(name: str, problems: Path, first: int, count: int, bundle: str, base_ty
                   n_predict=n_predict, threads=threads, no_calculator=True, seed=SEED)  # fmt: skip
     chosen = bundles.find(bundle)
     setup = settle(chosen.contents, flags)
+    table = {r.value: replace(setup.roles.of(r), repeats=0) for r in Role}
+    setup = replace(setup, roles=loop.RoleTable(**table))
     began = time.monotonic()
     if name.startswith("lorid"):
         with opened(chosen, flags) as engine:
@@ -134,13 +136,19 @@ def main(name: str, problems: Path, first: int, count: int, bundle: str, base_ty
 
 
 def _tell(solve: Solve, texts: list[str], began: float, stock: Any = None) -> None:
-    started = time.monotonic()
-    traces = solve(texts)
-    seconds = time.monotonic() - started
+    """Print the cost; `each` are the seconds from one outcome to the next."""
+    started = last = time.monotonic()
+    traces, each, sampling = [], [], 0.0
+    for trace in solve(texts):
+        now, taken_off = time.monotonic(), stock.sampling if stock else 0.0
+        each.append(now - last - (taken_off - sampling))
+        traces.append(trace)
+        last, sampling = now, taken_off
     json.dump(
         {
             "load": started - began,
-            "seconds": seconds - (stock.sampling if stock else 0.0),
+            "seconds": sum(each),
+            "each": each,
             "tokens": stock.tokens if stock else sum(trace.tokens for trace in traces),
             "traces": [trace.as_dict() for trace in traces],
         },

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.solve_vs_stock import LORID, Cost, measure
+from benchmarks.pairs import Cost
+from benchmarks.solve_vs_stock import LORID, measure
 
 LAYERS, HIDDEN, KV, FFN, VOCAB, RANK = 32, 4096, 1024, 14336, 32000, 64
 ADAPTED = {"q_proj": HIDDEN, "v_proj": KV}
@@ -134,7 +135,7 @@ def main(llama_cpp: Path, pairs: int, prepare: Path | None) -> None:
         }  # fmt: skip
         for command in commands.values():  # all that is read is in the page cache afterwards
             measure(command)
-        turns = [{name: measure(c) for name, c in commands.items()} for _ in range(pairs)]
+        turns = [{name: measure(c)[0] for name, c in commands.items()} for _ in range(pairs)]
         _report(turns)
         print("the outputs differ in:", differences(ours, theirs) or "nothing")
 

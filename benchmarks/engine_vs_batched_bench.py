@@ -11,12 +11,21 @@ from the model's logits and hands out text, first without an adapter and then wi
 import json
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks.pairs import Figure, environment, program, ratios, report, use_libraries
+from benchmarks.pairs import (
+    Figure,
+    Turns,
+    environment,
+    program,
+    ratios,
+    resumable,
+    use_libraries,
+)
 from lorid_local import bundle as bundles
 from lorid_local.cores import usable_cores
 from lorid_local.engine import Role, never
@@ -26,21 +35,31 @@ REACH_PLAIN, REACH_ADAPTED = 0.92, 0.80
 ADAPTED_FROM = 8  # the width from which the figure with an adapter is one to reach
 REST = 0.5  # seconds: threads of the side before spin on for a while
 CACHES = ("--kv-unified", "--no-kv-unified")
-Speeds = dict[int, float]
+Speeds = dict[str, float]  # by width, as JSON has its keys
 
 
 def batched_bench(command: list[str], widths: list[int]) -> Speeds:
     """Return the tokens a second of each width, of the faster cache."""
-    best: Speeds = dict.fromkeys(widths, 0.0)
+    best: Speeds = dict.fromkeys(map(str, widths), 0.0)
     for cache in CACHES:
         ran = subprocess.run([*command, cache], capture_output=True, text=True, check=True,
                              env=environment())  # fmt: skip
         lines = (ran.stdout + ran.stderr).splitlines()
         for line in (json.loads(line) for line in lines if line.startswith('{"n_kv_max"')):
-            best[line["pl"]] = max(best[line["pl"]], line["speed_tg"])
+            width = str(line["pl"])
+            best[width] = max(best[width], line["speed_tg"])
     if not all(best.values()):
         raise click.ClickException(f"{command[0]} measured no speed for one of {widths}")
     return best
+
+
+def figures(turns: list[dict[str, Speeds]]) -> Iterator[Figure]:
+    """Yield the ratios by what the engine ran with and by width."""
+    for name, reach in (("plain", REACH_PLAIN), ("adapter", REACH_ADAPTED)):
+        for width in turns[0]["peer"]:
+            found = ratios((t[name][width] for t in turns), (t["peer"][width] for t in turns))
+            aim = reach if name == "plain" or int(width) >= ADAPTED_FROM else None
+            yield Figure(f"{name}, width {width}", found, aim)
 
 
 @click.command()
@@ -52,9 +71,9 @@ def batched_bench(command: list[str], widths: list[int]) -> Speeds:
 @click.option("--threads", type=int, default=usable_cores, show_default="usable cores")
 @click.option("--bundle", default=bundles.DEFAULT, show_default=True)
 @click.option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]))
-@click.option("--out", type=click.Path(path_type=Path))
+@resumable
 def main(peers: Path, pairs: int, widths: str, prompt: int, tokens: int, threads: int,
-         bundle: str, base_type: Any, out: Path | None) -> None:  # fmt: skip
+         bundle: str, base_type: Any, out: Path | None, minutes: float | None) -> None:  # fmt: skip
     """Measure in turn and print the ratios, engine / llama-batched-bench."""
     use_libraries(peers)
     from lorid_local.bench import Meter
@@ -69,25 +88,24 @@ def main(peers: Path, pairs: int, widths: str, prompt: int, tokens: int, threads
                "-tb", str(threads), "--output-format", "jsonl"]  # fmt: skip
     # roles without an adapter of theirs run the bare base
     adapters = chosen.only(Role.IR).adapters()
-    sides: dict[str, list[Speeds]] = {"peer": [], "plain": [], "adapter": []}
-    with LlamaEngine(base, adapters, Options(threads=threads)) as engine:
+    settings = {"base": base.name, "bundle": bundle, "threads": threads, "widths": wanted,
+                "tokens": tokens, "prompt": prompt}  # fmt: skip
+    with (
+        Turns(out, minutes, settings) as turns,
+        LlamaEngine(base, adapters, Options(threads=threads)) as engine,
+    ):
         meter = Meter(engine, tokens, never)
         roles = {"plain": Role.KG, "adapter": Role.IR}
         for role in roles.values():
             meter.decode(role, max(wanted), 0)
-        for pair in range(pairs):
-            sides["peer"].append(batched_bench(command, wanted))
+        for pair in turns.left(pairs):
+            turn = {"peer": batched_bench(command, wanted)}
             for name, role in roles.items():
                 time.sleep(REST)
-                sides[name].append({w: meter.decode(role, w, pair) for w in wanted})
-            print(f"pair {pair + 1} of {pairs}: {sides['peer'][-1]}", flush=True)
-    figures = []
-    for name, reach in (("plain", REACH_PLAIN), ("adapter", REACH_ADAPTED)):
-        for width in wanted:
-            found = ratios((s[width] for s in sides[name]), (s[width] for s in sides["peer"]))
-            aim = reach if name == "plain" or width >= ADAPTED_FROM else None
-            figures.append(Figure(f"{name}, width {width}", found, aim))
-    report(out, figures, sides, base=base.name, threads=threads, tokens=tokens, prompt=prompt)
+                turn[name] = {str(w): meter.decode(role, w, pair) for w in wanted}
+            turns.add(turn)
+            print(f"pair {pair + 1} of {pairs}: {turn}", flush=True)
+    turns.report(figures)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,12 @@ stock: the same objects with the same early stop, one call after another.
 server: llama-server with the three adapters, one chosen by each request, cache_prompt off; its
     requests are in flight at once, from the same loop.
 
-A chunk of problems is a pair: each side solves it in a process of its own (`contender.py`), which
+A chunk of problems is a turn: each side solves it in a process of its own (`contender.py`), which
 tells the seconds that solving took, loading left out. lorid is measured twice: one problem after
-another, and as `--file` does it, side by side; the peers as they can: the server both ways, too.
+another, and as `--file` does it, side by side, so larger chunks favour it; the peers as they can:
+the server both ways, too. Where both sides solve one after another, ratios are taken problem by
+problem, else chunk by chunk; medians have 95% bootstrap intervals, so that the first problems
+alone (--count) tell what they can tell. With --out a later run with a larger --count goes on.
 Which samples are the same: greedy ones (round 1) on all sides. Later rounds only with
 --same-samples, where lorid's sampler draws inside the stock objects too, from their own logits
 (its time is taken off); llama.cpp's own sampler gives other samples of the same distribution but
@@ -22,26 +25,36 @@ so is the share of same answers; texts part where two tokens tie within llama.cp
 """
 
 import json
-import os
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks.pairs import Figure, environment, program, ratios, report, use_libraries
+from benchmarks.pairs import (
+    Figure,
+    Turns,
+    environment,
+    program,
+    ratios,
+    resumable,
+    timed,
+    use_libraries,
+)
 from lorid_local import bundle as bundles
 from lorid_local.cores import usable_cores
 from lorid_local.engine import Role
 from lorid_local.solving import Flags, base_file
 
 REACH = {"reference": 15.0, "stock": 2.5, "server": 2.0}
+CHUNK = {"reference": 4, "stock": 10, "server": 10}  # problems a turn: minutes, not hours
 MEMORY = 0.6
 SLOTS = 16
 WAIT = 120  # seconds for the server to load
@@ -53,13 +66,11 @@ def measure(name: str, arguments: list[str]) -> Cost:
     """Let one side solve a chunk; return what it tells, with its peak of memory in MiB."""
     command = [sys.executable, "-m", "benchmarks.contender", name, *arguments]
     with tempfile.TemporaryFile() as out:
-        process = subprocess.Popen(command, stdout=out, stdin=subprocess.DEVNULL, env=environment())
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        code, cost = timed(command, out)
         out.seek(0)
-        if process.returncode:
-            raise click.ClickException(f"{name} ended with {process.returncode}")
-        return {**json.load(out), "peak": usage.ru_maxrss / 1024}
+        if code:
+            raise click.ClickException(f"{name} ended with {code}")
+        return {**json.load(out), "peak": cost.peak}
 
 
 def texts(cost: Cost) -> dict[tuple[str, int, str], str]:
@@ -81,6 +92,10 @@ def sameness(ours: list[Cost], theirs: list[Cost]) -> dict[str, str]:
         pairs = zip(one["traces"], other["traces"], strict=True)
         found["answers"] += [x["answer"] == y["answer"] for x, y in pairs]
     return {name: f"{sum(same)} of {len(same)}" for name, same in found.items()}
+
+
+def _each(costs: list[Cost]) -> list[float]:
+    return [seconds for cost in costs for seconds in cost["each"]]
 
 
 @contextmanager
@@ -118,10 +133,14 @@ def figures(peer: str, sides: dict[str, list[Cost]]) -> Iterator[Figure]:
     """Yield the ratios: how many times less time and more tokens a second, and memory."""
     theirs = sides[peer]
     for mine in ("lorid-file", "lorid"):
-        against = f"{peer} / {mine}"
         aim = REACH[peer.removesuffix("-file")] if mine == "lorid-file" else None
-        yield Figure(f"seconds, {against}", ratios((c["seconds"] for c in theirs),
-                     (c["seconds"] for c in sides[mine])), aim)  # fmt: skip
+        apart = not (peer + mine).count("-file")  # one problem after another, on both sides
+        seconds = [_each(side) if apart else [c["seconds"] for c in side]
+                   for side in (theirs, sides[mine])]  # fmt: skip
+        per = "problem by problem" if apart else "chunk by chunk"
+        yield Figure(f"seconds, {peer} / {mine}, {per}", ratios(*seconds), aim)
+        whole = [sum(c["seconds"] for c in side) for side in (theirs, sides[mine])]
+        yield Figure(f"seconds in all, {peer} / {mine}", (whole[0] / whole[1],))
         speeds = [[c["tokens"] / c["seconds"] for c in side] for side in (sides[mine], theirs)]
         yield Figure(f"tokens a second, {mine} / {peer}", ratios(*speeds))
     if not peer.startswith("server"):  # whose memory is another process's
@@ -133,18 +152,18 @@ def figures(peer: str, sides: dict[str, list[Cost]]) -> Iterator[Figure]:
 @click.argument("peer", type=click.Choice([*REACH]))
 @click.option("--peers", type=click.Path(path_type=Path), required=True)
 @click.option("--problems", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--count", default=60, show_default=True, help="Problems in all.")
-@click.option("--pairs", default=6, show_default=True, help="Chunks of problems.")
+@click.option("--count", default=60, show_default=True, help="The first so many problems.")
+@click.option("--chunk", type=int, help="Problems a turn [default: 4 for reference, else 10].")
 @click.option("--rounds", type=int, help="t [default: 20 for reference, else the bundle's].")
 @click.option("--n-predict", type=int, help="Longest answer of a role, in tokens.")
 @click.option("--same-samples", is_flag=True, help="lorid's sampler draws in stock objects too.")
 @click.option("--threads", type=int, default=usable_cores, show_default="usable cores")
 @click.option("--bundle", default=bundles.DEFAULT, show_default=True)
 @click.option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]))
-@click.option("--out", type=click.Path(path_type=Path))
-def main(peer: str, peers: Path, problems: Path, count: int, pairs: int, rounds: int | None,
+@resumable
+def main(peer: str, peers: Path, problems: Path, count: int, chunk: int | None, rounds: int | None,
          n_predict: int | None, same_samples: bool, threads: int, bundle: str, base_type: Any,
-         out: Path | None) -> None:  # fmt: skip
+         out: Path | None, minutes: float | None) -> None:  # fmt: skip
     """Solve chunks of problems in turn and print the ratios."""
     use_libraries(peers)
     common = {"problems": problems, "threads": threads, "bundle": bundle, "base-type": base_type,
@@ -154,29 +173,28 @@ def main(peer: str, peers: Path, problems: Path, count: int, pairs: int, rounds:
     given = [x for name, value in common.items() if value for x in (f"--{name}", str(value))]
     given += ["--same-samples"] if same_samples else []
     names = ["lorid-file", "lorid", peer, *(["server-file"] if peer == "server" else [])]
-    sides: dict[str, list[Cost]] = {name: [] for name in names}
-    chunk = count // pairs
+    size = chunk or CHUNK[peer]
+    settings = {**common, "peer": peer, "same-samples": same_samples, "chunk": size}
+    with ExitStack() as stack:
+        turns = stack.enter_context(Turns(out, minutes, settings))
+        if peer == "server":
+            url = stack.enter_context(server(peers, bundle, base_type, threads))
+            given += ["--url", url, "--slots", str(SLOTS)]
+        for number in turns.left(count // size):
+            part = ["--first", str(number * size), "--count", str(size)]
+            turns.add({name: _told(number, name, size, [*given, *part]) for name in names})
+    sides = {name: [turn[name] for turn in turns.found] for name in names}
+    turns.report(lambda _: (f for name in names[2:] for f in figures(name, sides)))
+    for mine, name in product(names[:2], names[2:]):
+        shares = ", ".join(f"{k} {v}" for k, v in sameness(sides[mine], sides[name]).items())
+        print(f"the same in {mine} and {name}: {shares}")
 
-    def run(more: list[str]) -> None:
-        for pair in range(pairs):
-            part = ["--first", str(pair * chunk), "--count", str(chunk)]
-            for name in names:
-                sides[name].append(measure(name, [*given, *part, *more]))
-                cost = sides[name][-1]
-                print(f"pair {pair + 1} of {pairs}: {name}: {cost['seconds'] / chunk:.2f} s a "
-                      f"problem, {cost['tokens']} tokens", flush=True)  # fmt: skip
 
-    if peer == "server":
-        with server(peers, bundle, base_type, threads) as url:
-            run(["--url", url, "--slots", str(SLOTS)])
-    else:
-        run([])
-    found = [f for name in names[2:] for f in figures(name, sides)]
-    same = {f"{mine} and {name}": sameness(sides[mine], sides[name])
-            for mine in names[:2] for name in names[2:]}  # fmt: skip
-    report(out, found, {"sides": sides, "same": same}, **common)
-    for between, shares in same.items():
-        print(f"the same in {between}: " + ", ".join(f"{k} {v}" for k, v in shares.items()))
+def _told(number: int, name: str, size: int, arguments: list[str]) -> Cost:
+    cost = measure(name, arguments)
+    print(f"turn {number + 1}: {name}: {cost['seconds'] / size:.2f} s a problem, "
+          f"{cost['tokens']} tokens", flush=True)  # fmt: skip
+    return cost
 
 
 if __name__ == "__main__":

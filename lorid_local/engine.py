@@ -18,7 +18,7 @@ class Role(StrEnum):
     DR = "dr"
 
 
-FinishReason = Literal["stop", "length", "cancelled", "failed"]
+FinishReason = Literal["stop", "length", "repeated", "cancelled", "failed"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Request:
     temperature 0 means greedy; otherwise temperature is applied before top_p, as in
     Hugging Face and vLLM. `stop` strings end the sample and are not part of its text; a whole
     line that begins with `last_line` and a number ends it too, and stays in its text.
+    A text that says the same line, or the same two or three, `repeats` times in a row ends as
+    'repeated'; 0: never.
     `calculator` asks for exact results behind `<<48/2=` (see `calculator`). `latex` tells who
     judges the sample that its answer may be any LaTeX; no engine reads it.
     """
@@ -48,6 +50,7 @@ class Request:
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     last_line: str = ""
+    repeats: int = 0
     calculator: bool = False
     latex: bool = False
 

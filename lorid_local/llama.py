@@ -22,6 +22,7 @@ from lorid_local.llama_run import CELL_STEP, KEPT, RoleState, Run, cells_for, la
 from lorid_local.prompts import encode
 
 PROOF_TEXT = "2 + 2 ="
+FEW = 2  # tokens of it: enough for nearly all; one is not, it attends to nothing but itself
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class Options:
 class LlamaEngine:
     """Implements `lorid_local.engine.Engine` on one base GGUF and at most one adapter a role.
 
-    Raises ModelError at construction when a file is missing, damaged or does not fit, or
-    when an adapter changes nothing. Close it, or use it as a context manager.
+    Raises ModelError at construction when a file is missing, damaged or does not fit. That an
+    adapter acts is proven when its role is first asked, or by `prove`. Close the engine, or use
+    it as a context manager.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class LlamaEngine:
             raise EngineError(f"width {self.options.width}: expected 1 to {MAX_SEQUENCES - 1}")
         LOG.verbose = self.options.verbose
         self._states: dict[Role | None, RoleState] = {}  # None: the one of all roles
+        self._unproven = dict(adapters or {})
         adapters = adapters or {}
         header = read_header(base)
         check_base(header)
@@ -68,7 +71,6 @@ class LlamaEngine:
         self._model = Model(base, self.options.gpu_layers)
         try:
             self._adapters = {role: self._model.load_adapter(p) for role, p in adapters.items()}
-            self._prove(adapters)
         except BaseException:
             self.close()
             raise
@@ -95,9 +97,10 @@ class LlamaEngine:
     ) -> list[Completion]:
         """Return one completion a request, in order.
 
-        Raises ContextOverflow before anything runs if a prompt and its max_tokens exceed the
-        context, EngineError if llama.cpp fails for every request (if only for some, those end
-        as 'failed'); the engine stays usable after either.
+        Raises, before anything runs, ContextOverflow if a prompt and its max_tokens exceed the
+        context and ModelError if the role's adapter changes nothing; EngineError if llama.cpp
+        fails for every request (if only for some, those end as 'failed'). The engine stays
+        usable after each.
         """
         if not self._model.handle:
             raise EngineError("the engine is closed")
@@ -178,9 +181,11 @@ class LlamaEngine:
         if state is None:
             state = self._states[place] = RoleState(self._context(cells, width + 1))
         if state.role is not role:  # another adapter's keys and values are of no use
+            state.kept, state.role = [], None
             state.context.clear()
+            self._prove(role, state.context)
             state.context.set_adapter(self._adapters.get(role))
-            state.kept, state.role = [], role
+            state.role = role
         return state
 
     def _context(self, cells: int, sequences: int) -> Context:
@@ -195,26 +200,40 @@ class LlamaEngine:
             kv_type=self.options.kv_type,
         )
 
-    def _prove(self, adapters: Mapping[Role, Path]) -> None:
-        """Raise ModelError for an adapter that leaves a fixed prompt's logits as they are."""
-        if not adapters:
+    def prove(self) -> None:
+        """Raise ModelError for an adapter that changes nothing, of any role not asked so far."""
+        if not self._unproven:
             return
         context = self._context(CELL_STEP, 1)
         try:
-            plain = self._proof_logits(context, None)
-            for role, path in adapters.items():
-                if np.array_equal(plain, self._proof_logits(context, self._adapters[role])):
-                    raise ModelError(
-                        f"{path}: the adapter does not act: the logits are the same without it",
-                        hint="train it for at least one step, then convert it again",
-                    )
+            for role in list(self._unproven):
+                self._prove(role, context)
         finally:
             context.close()
 
-    def _proof_logits(self, context: Context, adapter: Any) -> Any:
-        context.clear()
-        context.set_adapter(adapter)
+    def _prove(self, role: Role, context: Context) -> None:
+        """Raise ModelError if a fixed text's logits are the same with the role's adapter.
+
+        Proven once; the context, which must be clear, is left clear and with any adapter.
+        """
+        if role not in self._unproven:
+            return
         tokens = self._model.tokenize(PROOF_TEXT, False)
+        both = (None, self._adapters[role])
+        for part in (tokens[:FEW], tokens):
+            plain, adapted = (self._proof_logits(context, adapter, part) for adapter in both)
+            if not np.array_equal(plain, adapted):
+                del self._unproven[role]
+                return
+        raise ModelError(
+            f"{self._unproven[role]}: the adapter does not act: the logits are the same without it",
+            hint="train it for at least one step, then convert it again",
+        )
+
+    def _proof_logits(self, context: Context, adapter: Any, tokens: list[int]) -> Any:
+        context.set_adapter(adapter)
         last = len(tokens) - 1
         context.decode([Slot(t, i, KEPT, i == last) for i, t in enumerate(tokens)])
-        return context.logits(last).copy()
+        logits = context.logits(last).copy()
+        context.clear()
+        return logits

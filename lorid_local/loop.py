@@ -22,7 +22,9 @@ MAX_ROUNDS = 100
 class RoleSettings:
     """How one role is asked. Round 1 is always greedy; temperature and top_p rule the rest.
 
-    `chat` None is the prompt profile's own frame.
+    `chat` None is the prompt profile's own frame. `repeats`: of 2,758 dev samples of the
+    bundled adapters 5 said lines 3 times in a row and came to an answer all the same, none to the
+    right one; of 22 that said them twice, one did.
     """
 
     prompt: str
@@ -33,6 +35,7 @@ class RoleSettings:
     top_p: float = 0.95
     stop: tuple[str, ...] = ()
     last_line: str = ""
+    repeats: int = 4
     calculator: bool = False
     latex: bool = False
     chat: prompts.Chat | None = None
@@ -44,6 +47,8 @@ class RoleSettings:
             raise ValueError(f"temperature must lie in 0 to 5, got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
+        if self.repeats < 0 or self.repeats == 1:
+            raise ValueError(f"repeats must be at least 2, or 0 (never), got {self.repeats}")
 
 
 @dataclass(frozen=True)
@@ -266,6 +271,7 @@ def request(
         top_p=1.0 if greedy else settings.top_p,
         stop=settings.stop,
         last_line=settings.last_line,
+        repeats=settings.repeats,
         calculator=settings.calculator,
         latex=settings.latex,
     )

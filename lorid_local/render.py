@@ -137,6 +137,7 @@ class Growing(Plain):
         self.live = Live(console=self.console, transient=True, refresh_per_second=12)
         self.texts: dict[tuple[int, Role], str] = {}
         self.number = 1  # the round that is judged next; later ones may grow beside it
+        self.shown: set[tuple[int, Role]] = set()
 
     def __enter__(self) -> "Growing":
         self.live.start()
@@ -167,8 +168,11 @@ class Growing(Plain):
         last = max((number for number, _ in self.texts), default=self.number)
         several = f" (rounds {self.number}-{last} at once)" if last > self.number else ""
         body = Text(f"Round {self.number}{several}\n", style="dim")
+        known = len(self.shown)
         for role, title in TITLES.items():
-            if text := self.texts.get((self.number, role)):
+            if told := readable(self.texts.get((self.number, role), ""), role):
                 body.append(f"{title}\n", style="bold")
-                body.append(f"{readable(text, role)}\n\n", style="not dim")
-        self.live.update(body)
+                body.append(f"{told}\n\n", style="not dim")
+                self.shown.add((self.number, role))
+        # the first words at once; what follows them 12 times a second
+        self.live.update(body, refresh=len(self.shown) > known)

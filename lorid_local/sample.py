@@ -43,10 +43,11 @@ class Sample:
             return
         self.tokens += 1
         self.tokens_pending.append(token)
+        old = len(self.text)
         self.text += self._decoder.decode(piece)
-        whole = ending.cut(self.text, self.request)
-        if whole is not None:
-            self.text, self.finish = whole, "stop"
+        ended = ending.end(self.text, self.request, old)
+        if ended:
+            self.text, self.finish = ended
         elif self.tokens >= self.request.max_tokens:
             self.finish = "length"
 

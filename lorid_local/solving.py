@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorid_local import batch, loop, parallel, problems, results, serving, solve_file
+from lorid_local import batch, loop, problems, results, serving, solve_file
 from lorid_local import bundle as bundles
 from lorid_local.base_type import BaseType, Say, derived
 from lorid_local.calibration import Calibration, Sureness, sureness
@@ -279,6 +279,8 @@ class _Solver:
 
     def solve_all(self, texts: Iterable[str]) -> Iterator[batch.Outcome]:
         if self.flags.endpoint:  # a server makes its own batches
+            from lorid_local import parallel  # threads, which an engine here need not
+
             solve_all, window = parallel.solve_all, self.flags.in_flight or serving.IN_FLIGHT
         else:
             solve_all, window = batch.solve_all, batch.WINDOW if self.setup.timeout is None else 1

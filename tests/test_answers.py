@@ -188,6 +188,7 @@ VOTES = [
     ("48/2 = <<48/2=24>>24\n#### 24", "stop", "24"),
     ("48 / 2 = 24\n#### 24", "stop", "24"),
     ("#### 24", "length", "was cut off at the token limit"),
+    ("#### 24", "repeated", "repeated itself"),
     ("#### 24", "cancelled", "was cancelled"),
     ("#### 24", "error", "ended by 'error'"),
     ("She has 24.", "stop", "no marked answer"),

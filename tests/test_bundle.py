@@ -3,11 +3,12 @@
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lorid_local import bundle
+from lorid_local import base, bundle, verified
 from lorid_local.base import Base, sha256
 from lorid_local.bundle import Bundle
 from lorid_local.engine import Role
@@ -38,8 +39,8 @@ def folder(tmp_path: Path) -> Path:
     for name in ("base", "ir", "kg", "dr"):
         (tmp_path / f"{name}.gguf").write_bytes(WEIGHTS)
     roles = "".join(ROLE.format(role=role, hash=HASH) for role in Role)
-    base = BASE.format(base=tmp_path / "base.gguf", hash=HASH)
-    (tmp_path / "bundle.toml").write_text(HEAD + base + roles, encoding="utf-8")
+    where = BASE.format(base=tmp_path / "base.gguf", hash=HASH)
+    (tmp_path / "bundle.toml").write_text(HEAD + where + roles, encoding="utf-8")
     return tmp_path
 
 
@@ -156,6 +157,33 @@ def test_a_changed_base(folder: Path) -> None:
         f"{OTHER_HASH[:12]}, expected {HASH[:12]}",
         "give the right file with -m",
     )
+
+
+def test_files_that_were_found_right_are_read_again_only_if_changed_or_for_doctor(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verified, "SETTLED", -1.0)  # else what was just written is not remembered
+    read: list[str] = []
+
+    def counted(path: Path) -> str:
+        read.append(path.name)
+        return sha256(path)
+
+    monkeypatch.setattr(base, "sha256", counted)
+    chosen = bundle.find(str(folder))
+    for _ in range(2):
+        chosen.base()
+        chosen.adapters()
+    whole = ["base.gguf", "ir.gguf", "kg.gguf", "dr.gguf"]
+    assert read == whole
+    thorough = replace(chosen, thorough=True)
+    thorough.base()
+    thorough.only(Role.DR).adapters()
+    assert read == [*whole, "base.gguf", "dr.gguf"]
+    (folder / "base.gguf").write_bytes(b"others")
+    with pytest.raises(ModelError) as raised:
+        chosen.base()
+    assert "not the file that the bundle means" in raised.value.message
 
 
 def in_package(folder: Path, package: str, file: str = "base.gguf") -> Bundle:

@@ -237,6 +237,7 @@ def test_keys_and_values_of_another_adapter_are_noticed(
     real, clear = LlamaEngine._state, Context.clear
 
     def stale(engine: LlamaEngine, requests: list[Request], prompts: Any) -> Any:
+        engine.prove()  # which needs a clear context
         before = engine._states.get(None)
         kept = before.kept if before else []
         Context.clear = lambda context: None  # type: ignore[method-assign]

@@ -144,6 +144,14 @@ def test_text_grows_and_ends_where_the_request_says(kind: Any) -> None:
         assert "".join(text for _, text in told) == done.text
 
 
+def test_a_sample_that_repeats_itself_ends(kind: Any) -> None:
+    said = "5*4\nHe has 20.\n" + "He has 20.\n" * 20
+    with kind(lambda *_: said) as seen, EndpointEngine(seen.url, THREE, QUICK) as engine:
+        (done,) = engine.generate([replace(IR, max_tokens=200, repeats=3)])
+    assert done.text == "5*4\nHe has 20.\nHe has 20.\nHe has 20."
+    assert done.finish_reason == "repeated" and done.tokens < 60
+
+
 def test_a_sample_is_cut_off_at_its_length(kind: Any) -> None:
     with kind(lambda *_: "a" * 50) as seen, EndpointEngine(seen.url, THREE, QUICK) as engine:
         assert engine.generate([IR]) == [Completion("a" * 20, "length", 20)]

@@ -335,6 +335,7 @@ def test_on_text_gets_role_round_and_text() -> None:
         ({"temperature": -0.1}, "temperature must lie in 0 to 5, got -0.1"),
         ({"temperature": float("nan")}, "temperature must lie in 0 to 5, got nan"),
         ({"top_p": 0.0}, "top_p must lie in (0, 1], got 0.0"),
+        ({"repeats": 1}, "repeats must be at least 2, or 0 (never), got 1"),
     ],
 )
 def test_role_settings_out_of_range(change: dict[str, float], message: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from lorid_local import bundle as bundles
 from lorid_local import ending, loop, memory_plan, prompting, solving, too_large
-from lorid_local.answers import Answer, Unparsed
+from lorid_local.answers import Answer, Unparsed, vote
 from lorid_local.chat_template import Template
 from lorid_local.engine import Completion, Part, Request, Role
 from lorid_local.errors import EXIT_MODEL, EXIT_USAGE, InputError, ModelError
@@ -124,7 +124,35 @@ OPENED = replace(PLAIN, prompt=(Part("x"), Part("<think>\n", special=True)))
     ],
 )
 def test_where_a_sample_ends(request_: Request, text: str, kept: str | None) -> None:
-    assert ending.cut(text, request_) == kept
+    assert ending.end(text, request_) == (None if kept is None else (kept, "stop"))
+
+
+LOOPING = Request(Role.DR, (Part("x"),), 9, stop=("END",), repeats=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("He has 4.\nHe has 4.\nHe has 4.", None),  # the line may go on
+        ("He has 4.\nHe has 4.\nHe has 4.\n", "He has 4.\nHe has 4.\nHe has 4."),
+        ("So:\nA\n\n A \nA\nB", "So:\nA\n\n A \nA"),  # neither empty lines nor spaces count
+        ("A\nA\nB\nA\n", None),
+        ("A\nB\nA\nB\nA\nB\nA\n", "A\nB\nA\nB\nA\nB"),
+        ("A\nB\nC\nA\nB\nC\nA\nB\nC\n", "A\nB\nC\nA\nB\nC\nA\nB\nC"),
+        ("A\nB\nC\nD\n" * 3, None),
+        ("\n\n\n\n\n", None),
+        ("2*3=6\n2*4=8\n2*5=10\n", None),
+        ("A\nA\nA\nEND", "A\nA\nA\n"),  # what the request names comes first
+    ],
+)
+def test_a_text_that_says_the_same_over_and_over_ends(text: str, kept: str | None) -> None:
+    finish = "stop" if "END" in text else "repeated"
+    found = ending.end(text, LOOPING)
+    assert found == (None if kept is None else (kept, finish))
+    assert ending.end(text.replace("END", ""), replace(LOOPING, repeats=0)) is None
+    if finish == "repeated":  # however the text came in
+        pieces = (ending.end(text[:n], LOOPING, n - 1) for n in range(1, len(text) + 1))
+        assert next((ended for ended in pieces if ended), None) == found
 
 
 def test_the_engine_stops_behind_the_answer_s_line(tmp_path: Path) -> None:
@@ -134,6 +162,16 @@ def test_the_engine_stops_behind_the_answer_s_line(tmp_path: Path) -> None:
         assert engine.generate([asked]) == [Completion("+78\nabc", "stop", 8)]
         ended = engine.generate([replace(asked, last_line="+")])
         assert ended == [Completion("+78", "stop", 4)]  # the new line is computed, and left out
+
+
+def test_the_engine_ends_a_sample_that_repeats_itself(tmp_path: Path) -> None:
+    base = tiny_parrot_gguf(tmp_path / "parrot.gguf", "abĊa")
+    asked = Request(Role.IR, (Part("a"),), 20, repeats=3)
+    expected = Completion("b\nab\nab\nab", "repeated", 11)
+    with LlamaEngine(base) as engine:
+        assert engine.generate([asked]) == [expected]
+        assert engine.generate([replace(asked, repeats=0)])[0].finish_reason == "length"
+    assert vote(expected.text, expected.finish_reason) == Unparsed("repeated itself")
 
 
 def test_a_thought_is_neither_vote_nor_rule() -> None:

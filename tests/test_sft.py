@@ -341,7 +341,8 @@ def test_a_trained_adapter_converts_and_acts(base: Path, root: Path, tmp_path: P
     adapter = run.start(recipe_for(base), Role.IR, root, tmp_path / "run", silent, [].append)
     convert(adapter, base, tmp_path / "ir.gguf")
     assert len(read_header(tmp_path / "ir.gguf").tensors) == 2 * 2 * len(LORA.targets)
-    LlamaEngine(base, {Role.IR: tmp_path / "ir.gguf"}, Options(threads=1)).close()
+    with LlamaEngine(base, {Role.IR: tmp_path / "ir.gguf"}, Options(threads=1)) as engine:
+        engine.prove()
 
 
 def test_another_base_than_the_recipe_names_is_refused(

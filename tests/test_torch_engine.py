@@ -71,6 +71,15 @@ def test_the_calculator_computes_in_each_row(tmp_path: Path, step: str) -> None:
     assert expected[0].text != expected[1].text
 
 
+def test_a_sample_that_repeats_itself_ends(tmp_path: Path) -> None:
+    base = tiny_parrot_gguf(tmp_path / "parrot.gguf", "abĊa")  # Ċ is GPT-2's new line
+    asked = [Request(Role.DR, (Part("a"),), 40, repeats=n) for n in (4, 3, 0)]
+    with LlamaEngine(base, options=Options(threads=1)) as llama:
+        expected = llama.generate(asked)
+    assert TorchEngine(base, precision="f32").generate(asked) == expected
+    assert [done.finish_reason for done in expected] == ["repeated", "repeated", "length"]
+
+
 def test_what_agreement_makes_needless_ends(engine: TorchEngine) -> None:
     told: list[int] = []
 

@@ -66,7 +66,8 @@ def tiny_llama_gguf(
 def tiny_parrot_gguf(path: Path, *chains: str) -> Path:
     """Write a model whose greedy text is known: each token of a chain leads to the next.
 
-    The last one of a chain leads to the end of the turn. A token may have one follower only.
+    The last one of a chain leads to the end of the turn, unless it is the first one again: such a
+    chain has no end. A token may have one follower only.
     The blocks add nothing to the stream, so logits are the output rows times the embedding.
     """
     shapes = _shapes(layers=1, hidden=64, kv=32, ffn=96, vocab=288)
@@ -78,7 +79,8 @@ def tiny_parrot_gguf(path: Path, *chains: str) -> Path:
     output = weights["output.weight"] = np.zeros_like(embeddings)
     known = [*SPECIAL, *byte_letters(), *(merge.replace(" ", "") for merge in MERGES)]
     for chain in chains:
-        tokens = [known.index(piece) for piece in re.findall("<<|>>|.", chain)] + [2]
+        tokens = [known.index(piece) for piece in re.findall("<<|>>|.", chain)]
+        tokens += [2] if len(tokens) == 1 or tokens[-1] != tokens[0] else []
         for token, follower in pairwise(tokens):
             output[follower] += embeddings[token]
     writer = gguf.GGUFWriter(path, "llama")

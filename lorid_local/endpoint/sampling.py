@@ -10,12 +10,13 @@ from lorid_local.endpoint.dialect import Delta, Dialect, Prompt
 from lorid_local.endpoint.greeting import Found
 from lorid_local.endpoint.patience import Trouble
 from lorid_local.endpoint.wire import Wire
-from lorid_local.engine import Completion, Part, Request
+from lorid_local.engine import Completion, FinishReason, Part, Request
 from lorid_local.errors import ContextOverflow
 from lorid_local.prompts import encode
 
 KEPT_TEXTS = 4096  # texts whose tokens are remembered: more than all prompts in flight have
 BREAKS_UP = {"<": "< ", "[": "[ "}
+ENDS: dict[str, FinishReason] = {"stop": "stop", "repeated": "repeated"}
 
 
 @dataclass
@@ -138,11 +139,11 @@ async def draw(draft: Draft, wire: Wire, dialect: Dialect, prompts: Prompts) -> 
         if finish == "calculate":
             finish = await _calculated(draft, prompts)
     draft.show()
-    return Completion(draft.text, "stop" if finish == "stop" else "length", draft.tokens)
+    return Completion(draft.text, ENDS.get(finish, "length"), draft.tokens)
 
 
 async def _stream(draft: Draft, prompt: Prompt, wire: Wire, dialect: Dialect) -> str:
-    """Read one answer into `draft`; return stop, length, or calculate behind a '<<48/2='."""
+    """Read one answer into `draft`; return how it ended, or calculate behind a '<<48/2='."""
     request, before = draft.request, draft.tokens
     path, body = dialect.ask(request, prompt, request.max_tokens - before)
     events = wire.events(path, body)
@@ -173,10 +174,10 @@ def _taken(draft: Draft, delta: Delta, before: int) -> str:
     draft.tokens += len(delta.ids) or bool(delta.text)
     if delta.used is not None:
         draft.tokens = before + delta.used
-    whole = ending.cut(draft.text, request)
-    if whole is not None:
-        draft.text = whole
-        return "stop"
+    ended = ending.end(draft.text, request, old)
+    if ended:
+        draft.text = ended.text
+        return ended.finish
     if request.calculator and _asks(draft, old):
         return "calculate"
     draft.show(held=max(map(len, request.stop), default=1) - 1)

@@ -141,7 +141,7 @@ def drawn_figures(problems: Sequence[Sampled], role: Role) -> Figures:
     )
     return {
         "drawn": len(samples),
-        "truncated": ends["length"],
+        "truncated": ends["length"] + ends["repeated"],
         "failed": ends["failed"],
         "votes": votes,
         "no_vote": dict(reasons.most_common()),

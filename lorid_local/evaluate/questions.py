@@ -21,8 +21,15 @@ Figures = dict[str, Any]
 MOST_TOPICS = 12  # topics shown; the others are few problems each
 SIZES = ("below 10", "10 to 99", "100 to 999", "1000 and more")
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
-_REASONS = ("its arithmetic fails", "no marked answer", "was cut off", "its marked answers differ",
-            "llama.cpp failed", "the marked answer is empty")  # fmt: skip
+_REASONS = (
+    "its arithmetic fails",
+    "no marked answer",
+    "was cut off",
+    "repeated itself",
+    "its marked answers differ",
+    "the engine failed",
+    "the marked answer is empty",
+)
 
 
 def kind_of_reason(reason: str) -> str:

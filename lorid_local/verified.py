@@ -1,0 +1,72 @@
+"""Remembers a file's SHA-256 in the user's cache, so that an unchanged file is read whole once.
+
+Unchanged is what it is for git: the same place on the disk, the same length and times. A file that
+was written a moment ago is not remembered: a change right behind could bear the same times.
+Damage on the disk that changes none of these goes unnoticed; `lorid doctor` reads files whole.
+"""
+
+import hashlib
+import os
+import re
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from lorid_local import base
+from lorid_local.base_type import cache_folder
+from lorid_local.errors import OutputError
+
+SETTLED = 2.0  # seconds: the coarsest clock that file systems have (FAT)
+NOTE = re.compile(r"([\d ]+)\n([0-9a-f]{64})\n")
+
+
+def sha256(path: Path) -> str:
+    """Return the hex SHA-256 of a file; raises ModelError if it cannot be read."""
+    with suppress(OSError, OutputError):  # no cache, or none that can be used: no memory
+        stamp, note = _stamp(path), _note(path)
+        if found := _remembered(note, stamp):
+            return found
+        digest = base.sha256(path)
+        if stamp == _stamp(path) and _settled(path):
+            _remember(note, f"{stamp}\n{digest}\n")
+        return digest
+    return base.sha256(path)
+
+
+def _stamp(path: Path) -> str:
+    told = os.stat(path)
+    times = (told.st_mtime_ns, told.st_ctime_ns)
+    return " ".join(map(str, (told.st_dev, told.st_ino, told.st_size, *times)))
+
+
+def _settled(path: Path) -> bool:
+    told = os.stat(path)
+    return time.time() - max(told.st_mtime, told.st_ctime) > SETTLED
+
+
+def _note(path: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+    return cache_folder().parent / "verified" / name
+
+
+def _remembered(note: Path, stamp: str) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        told = NOTE.fullmatch(note.read_text(encoding="ascii"))
+        if told and told[1] == stamp:
+            return told[2]
+    return ""
+
+
+def _remember(note: Path, text: str) -> None:
+    """Write the note whole or not at all; a note that cannot be written costs time only."""
+    with suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, part = tempfile.mkstemp(".part", ".", note.parent)
+        try:
+            with open(descriptor, "w", encoding="ascii") as file:
+                file.write(text)
+            os.replace(part, note)
+        except OSError:
+            os.unlink(part)
+            raise
