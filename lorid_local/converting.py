@@ -4,7 +4,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from lorid_convert import finding, inspecting, notes, peft_folder, pipeline
 from lorid_convert.notes import Notes
 from lorid_convert.pipeline import Plan, Report
 from lorid_local.errors import ConvertError, InputError, MissingExtra, OutputError
+from lorid_local.models.shelf import located
 from lorid_local.tables import show
 
 QUICK = 2 << 30  # bytes of a base that llama.cpp loads and runs in seconds
@@ -40,6 +41,7 @@ class Flags:
 
 def run(flags: Flags) -> None:
     """Do what the flags ask for; what was written goes to stdout. Raises LoridError."""
+    flags = replace(flags, base=located(flags.base))
     if flags.inspect:
         if flags.given:
             raise InputError("PEFT_DIR and --inspect were both given", hint="give one of them")
