@@ -84,7 +84,9 @@ def sameness(ours: list[Cost], theirs: list[Cost]) -> dict[str, str]:
 
 
 @contextmanager
-def server(peers: Path, bundle: str, base_type: Any, threads: int) -> Iterator[str]:
+def server(
+    peers: Path, bundle: str, base_type: Any, threads: int, slots: int = SLOTS
+) -> Iterator[str]:
     """Run llama-server with an adapter a role; yield its address."""
     from benchmarks.peer_engines import ServerEngine
 
@@ -96,7 +98,7 @@ def server(peers: Path, bundle: str, base_type: Any, threads: int) -> Iterator[s
     base = base_file(chosen, Flags(base_type=base_type))
     command = [program(peers, "llama-server"), "-m", str(base),
                *loras, "--lora-init-without-apply", "-t", str(threads), "-tb", str(threads),
-               "-np", str(SLOTS), "-c", str(SLOTS * CELLS), "--host", "127.0.0.1", "--port",
+               "-np", str(slots), "-c", str(slots * CELLS), "--host", "127.0.0.1", "--port",
                str(port), "--no-webui"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                env=environment())  # fmt: skip
