@@ -135,7 +135,7 @@ class Served:
         self.engine = EndpointEngine(url, wanted, Options(in_flight=1))
         self.asking = Asking(self.engine.found.dialect)
         self.engine.found = replace(self.engine.found, dialect=self.asking)
-        self.written: Written = {}
+        self.written: dict[Role, Written] = {}
 
     def generate(
         self,

@@ -321,15 +321,19 @@ def _solve_file(solver: _Solver, todo: list[problems.Problem], flags: Flags) -> 
     }
     records = solve_file.stored(flags.output, todo, settings) if flags.output else []
     statuses = [str(record["status"]) for record in records]
-    rest = todo[len(records) :]
+    done = len(records)
+    rest = todo[done:]
+    if not flags.trace:
+        pass  # whatever a file holds, it is not held in memory
     with (
-        solve_file.progress(len(records), len(todo), quiet=flags.quiet) as told,
+        solve_file.progress(done, len(todo), quiet=flags.quiet) as told,
         solve_file.sink(flags.output, lambda r: _json(r, sys.stdout.encoding)) as write,
     ):
         for problem, outcome in zip(rest, solver.solve_all(p.text for p in rest), strict=False):
             record = _line(problem, outcome, setup.calibration)
             write(record)
-            records.append(record)
+            if flags.trace:
+                records.append(record)
             statuses.append(record["status"])
             told(record["status"])
     if flags.trace:
