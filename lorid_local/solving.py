@@ -324,7 +324,7 @@ def _solve_file(solver: _Solver, todo: list[problems.Problem], flags: Flags) -> 
     done = len(records)
     rest = todo[done:]
     if not flags.trace:
-        pass  # whatever a file holds, it is not held in memory
+        records.clear()  # whatever a file holds, it is not held in memory
     with (
         solve_file.progress(done, len(todo), quiet=flags.quiet) as told,
         solve_file.sink(flags.output, lambda r: _json(r, sys.stdout.encoding)) as write,

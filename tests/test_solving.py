@@ -60,7 +60,9 @@ class Endless:
 
     def solve_all(self, texts: Iterator[str]) -> Iterator[Any]:
         for n, _ in enumerate(texts):
-            yield run(script([Completion(f"{n} " * 50_000 + "\n#### 5", "stop", 9)], [5]), 1)
+            yield run(
+                script([Completion(f"{n:b}" + "." * 100_000 + "\n#### 5", "stop", 9)], [5]), 1
+            )
 
 
 def test_results_that_are_written_are_not_held(tmp_path: Path) -> None:
