@@ -150,7 +150,7 @@ class Served:
         draft = Draft(request)
         self.asking.lengths.clear()
         done: Completion = self.engine.submit(draft).result()
-        prompt = self.engine._background.start(self.engine._prompts.of(request)).result()
+        prompt = self.engine.prompt(request)
         assert isinstance(prompt, list)
         # tokens that were read: a prompt at once (the last one that is short enough), then singly
         self.written[request.role] = Written(prompt, draft.ids, [*self.asking.lengths])

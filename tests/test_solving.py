@@ -61,7 +61,7 @@ class Endless:
     def solve_all(self, texts: Iterator[str]) -> Iterator[Any]:
         for n, _ in enumerate(texts):
             yield run(
-                script([Completion(f"{n:b}" + "." * 100_000 + "\n#### 5", "stop", 9)], [5]), 1
+                script([Completion(f"{n:b}" + "y" * 100_000 + "\n#### 5", "stop", 9)], [5]), 1
             )
 
 
