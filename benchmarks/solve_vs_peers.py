@@ -85,7 +85,7 @@ def sameness(ours: list[Cost], theirs: list[Cost]) -> dict[str, str]:
 
 @contextmanager
 def server(
-    peers: Path, bundle: str, base_type: Any, threads: int, slots: int = SLOTS
+    peers: Path, bundle: str, base_type: Any, threads: int, slots: int = SLOTS, *more: str
 ) -> Iterator[str]:
     """Run llama-server with an adapter a role; yield its address."""
     from benchmarks.peer_engines import ServerEngine
@@ -99,7 +99,7 @@ def server(
     command = [program(peers, "llama-server"), "-m", str(base),
                *loras, "--lora-init-without-apply", "-t", str(threads), "-tb", str(threads),
                "-np", str(slots), "-c", str(slots * CELLS), "--host", "127.0.0.1", "--port",
-               str(port), "--no-webui"]  # fmt: skip
+               str(port), "--no-webui", *more]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                env=environment())  # fmt: skip
     try:
