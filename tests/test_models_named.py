@@ -10,6 +10,7 @@ from lorid_local.bench import Task
 from lorid_local.errors import EXIT_MODEL, ModelError
 from lorid_local.models import pulling, shelf
 from lorid_local.solving import Flags
+from tests.hub_server import hub
 from tests.test_cli import failed, lorid
 from tests.tiny import tiny_llama_gguf
 
@@ -76,3 +77,16 @@ def test_an_adapter_is_no_model(tmp_path: Path) -> None:
         shelf.located(Path("GSM8K-Tiny-IR"))
     assert raised.value.message == "GSM8K-Tiny-IR: an adapter, and no model to run"
     assert raised.value.hint == f"lorid convert {tmp_path}/GSM8K-Tiny-IR --base BASE.gguf"
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_model_in_parts_is_pulled_whole(tmp_path: Path) -> None:
+    first = tiny_llama_gguf(tmp_path / "tiny.gguf").read_bytes()
+    names = ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf")
+    with hub({"someone/Split": {names[0]: first, names[1]: b"the rest"}}) as held:
+        ran = lorid("models", "pull", "someone/Split", HF_ENDPOINT=held.url)
+    assert ran.returncode == 0, ran.stderr.decode()
+    path = Path(ran.stdout.decode().strip())
+    assert path.name == names[0]  # the one that llama.cpp is given
+    assert [Path(part.path).name for part in shelf.find(path.stem).parts] == list(names)
+    assert (path.parent / names[1]).read_bytes() == b"the rest"
