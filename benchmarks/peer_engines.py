@@ -99,10 +99,13 @@ class StockEngine:
 
 
 class ServerEngine:
-    """A llama-server whose adapters have the numbers of the roles; requests go out at once."""
+    """A llama-server whose adapters have the numbers of the roles; requests go out at once.
 
-    def __init__(self, url: str, at_once: int) -> None:
-        self.url, self.pool = url, ThreadPoolExecutor(at_once)
+    Without `adapters` all of them are off.
+    """
+
+    def __init__(self, url: str, at_once: int, *, adapters: bool = True) -> None:
+        self.url, self.pool, self.adapters = url, ThreadPoolExecutor(at_once), adapters
         # one connection a request, and no proxy between
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -125,7 +128,10 @@ class ServerEngine:
             "seed": request.seed,
             "stop": list(request.stop),
             "cache_prompt": False,
-            "lora": [{"id": i, "scale": float(r is request.role)} for i, r in enumerate(Role)],
+            "lora": [
+                {"id": i, "scale": float(self.adapters and r is request.role)}
+                for i, r in enumerate(Role)
+            ],
         }
         told = self._post("/completion", body)
         finish = "length" if told["stop_type"] == "limit" else "stop"

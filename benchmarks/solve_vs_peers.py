@@ -99,7 +99,9 @@ def _each(costs: list[Cost]) -> list[float]:
 
 
 @contextmanager
-def server(peers: Path, bundle: str, base_type: Any, threads: int) -> Iterator[str]:
+def server(
+    peers: Path, bundle: str, base_type: Any, threads: int, slots: int = SLOTS, *more: str
+) -> Iterator[str]:
     """Run llama-server with an adapter a role; yield its address."""
     from benchmarks.peer_engines import ServerEngine
 
@@ -111,8 +113,8 @@ def server(peers: Path, bundle: str, base_type: Any, threads: int) -> Iterator[s
     base = base_file(chosen, Flags(base_type=base_type))
     command = [program(peers, "llama-server"), "-m", str(base),
                *loras, "--lora-init-without-apply", "-t", str(threads), "-tb", str(threads),
-               "-np", str(SLOTS), "-c", str(SLOTS * CELLS), "--host", "127.0.0.1", "--port",
-               str(port), "--no-webui"]  # fmt: skip
+               "-np", str(slots), "-c", str(slots * CELLS), "--host", "127.0.0.1", "--port",
+               str(port), "--no-webui", *more]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                env=environment())  # fmt: skip
     try:

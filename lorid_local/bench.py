@@ -21,6 +21,7 @@ from lorid_local import bundle as bundles
 from lorid_local.cores import usable_cores
 from lorid_local.engine import Cancelled, Part, Request, Role
 from lorid_local.errors import ContextOverflow, ModelError
+from lorid_local.models.shelf import located
 from lorid_local.solving import Flags, asked, base_file, check, interruptible, opened, settle
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _row(what: str, speed: Speed) -> tuple[str, ...]:
 
 def run(flags: Flags, task: Task, *, as_json: bool) -> int:
     """Measure and print the figures; return 0. Raises LoridError."""
+    flags = replace(flags, model=located(flags.model))
     check(flags)
     chosen = bundles.find(flags.bundle or bundles.DEFAULT)
     warn(os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1)

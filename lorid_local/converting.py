@@ -12,6 +12,7 @@ from lorid_convert import finding, inspecting, notes, peft_folder, pipeline
 from lorid_convert.notes import Notes
 from lorid_convert.pipeline import Plan, Report
 from lorid_local.errors import ConvertError, InputError, MissingExtra, OutputError
+from lorid_local.models.shelf import located
 from lorid_local.tables import show
 
 QUICK = 2 << 30  # bytes of a base that llama.cpp loads and runs in seconds
@@ -43,22 +44,23 @@ def run(flags: Flags) -> None:
     if flags.inspect:
         if flags.given:
             raise InputError("PEFT_DIR and --inspect were both given", hint="give one of them")
-        return _inspect(flags.inspect, flags.base)
+        return _inspect(flags.inspect, located(flags.base))
     if not flags.given or not flags.base:
         missing = "PEFT_DIR" if not flags.given else "--base"
         raise InputError(f"{missing} is missing", hint="lorid convert PEFT_DIR --base BASE.gguf")
+    if flags.all_roles and (flags.adapter or flags.said.role):
+        raise InputError(
+            "--all was given with --adapter or --role", hint="give --all alone, or without it both"
+        )
+    base = located(flags.base) or flags.base
     if flags.all_roles:
-        return _convert_all(flags, flags.base)
+        return _convert_all(flags, base)
     folder = finding.find(flags.given, flags.adapter)
-    _one(flags, folder, flags.base, flags.outfile or _beside(flags.given, folder), flags.said)
+    _one(flags, folder, base, flags.outfile or _beside(flags.given, folder), flags.said)
 
 
 def _convert_all(flags: Flags, base: Path) -> None:
     """Convert the three roles; all are checked before the first is written."""
-    if flags.adapter or flags.said.role:
-        raise InputError(
-            "--all was given with --adapter or --role", hint="give --all alone, or without it both"
-        )
     found = finding.roles(flags.given)
     out = flags.outfile or (Path(flags.given) if Path(flags.given).is_dir() else Path())
     if not out.is_dir():

@@ -24,6 +24,7 @@ from lorid_local.engine import Completion, Part, Request, Role
 from lorid_local.errors import EXIT_MODEL, EngineError, LoridError, ModelError
 from lorid_local.gguf_check import check_adapter, check_base
 from lorid_local.gguf_header import Header, read_header
+from lorid_local.models.shelf import located
 from lorid_local.solving import Flags, base_file, interruptible
 from lorid_local.trial import crash
 
@@ -128,10 +129,11 @@ def cache() -> Check:
 
 def _model(chosen: bundles.Bundle, flags: Flags, *, able: bool) -> Iterator["Check | Memory"]:
     """Check the files from their headers, then let llama.cpp load them and plan the memory."""
-    shipped, check = tried("base", partial(_shipped, chosen, flags))
+    found, check = tried("base", partial(_shipped, chosen, flags))
     yield check
-    if not shipped:
+    if not found:
         return
+    flags, shipped = found
     adapters: dict[Role, Path] = {}
     whole = True
     for role in (r for r in Role if chosen.contents.roles.of(r).adapter):
@@ -154,10 +156,12 @@ def _bundle(name: str) -> tuple[bundles.Bundle, str]:
     return chosen, f"{chosen.contents.name} in {chosen.folder}{more}"
 
 
-def _shipped(chosen: bundles.Bundle, flags: Flags) -> tuple[Header, str]:
+def _shipped(chosen: bundles.Bundle, flags: Flags) -> tuple[tuple[Flags, Header], str]:
+    """Return the flags with the model's path for its name, and the header of the base."""
+    flags = replace(flags, model=located(flags.model))
     header = read_header(flags.model or chosen.base())
     check_base(header)
-    return header, _described(header, "" if flags.model else chosen.contents.base.sha256)
+    return (flags, header), _described(header, "" if flags.model else chosen.contents.base.sha256)
 
 
 def _used(chosen: bundles.Bundle, flags: Flags) -> tuple[Header, str]:

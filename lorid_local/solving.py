@@ -323,7 +323,7 @@ def _solve_file(
         for problem, outcome in zip(rest, solver.solve_all(p.text for p in rest), strict=False):
             record = results.of_line(problem, outcome, calibration)
             write(record)
-            done.append(record)
+            done.append(_kept(record, flags))
             told(record["status"])
     return _end_of_file(flags, done)
 
@@ -337,7 +337,12 @@ def _done(flags: Flags, todo: list[problems.Problem], setup: Setup) -> list[solv
         "protocol": setup.loop.protocol,
         "max_rounds": setup.loop.rounds,
     }
-    return solve_file.stored(flags.output, todo, settings)
+    return [_kept(record, flags) for record in solve_file.stored(flags.output, todo, settings)]
+
+
+def _kept(record: solve_file.Record, flags: Flags) -> solve_file.Record:
+    """Return what is held in memory of a result that is written, whatever a file holds."""
+    return record if flags.trace else {"status": record["status"]}
 
 
 def _end_of_file(flags: Flags, done: list[solve_file.Record]) -> int:

@@ -1,12 +1,19 @@
-"""What the flags make of a bundle's settings, without a model."""
+"""What the flags make of a bundle's settings, and what a file of problems holds; no model."""
 
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lorid_local import bundle as bundles
-from lorid_local.engine import Role
+from lorid_local import solving
+from lorid_local.engine import Completion, Role
+from lorid_local.problems import Problem
 from lorid_local.solving import Flags, Setup, settle
+from tests.scripted import run, script
 
 CONTENTS = bundles.find().contents
 
@@ -44,3 +51,28 @@ def test_what_changes_the_samples_leaves_the_calibration_behind(flags: dict[str,
 )  # fmt: skip
 def test_what_changes_only_the_way_keeps_it(flags: dict[str, Any]) -> None:
     assert settled(**flags).calibration == CONTENTS.calibration
+
+
+class Endless:
+    """Solves each problem with a trace of its own, of a hundred kilobytes."""
+
+    setup = replace(settled(), calibration=None)
+
+    def solve_all(self, texts: Iterator[str]) -> Iterator[Any]:
+        for n, _ in enumerate(texts):
+            yield run(
+                script([Completion(f"{n:b}" + "y" * 100_000 + "\n#### 5", "stop", 9)], [5]), 1
+            )
+
+
+def test_results_that_are_written_are_not_held(tmp_path: Path) -> None:
+    flags = Flags(output=tmp_path / "out", quiet=True)
+    todo = [Problem(f"{n}?") for n in range(60)]
+    tracemalloc.start()
+    solving._solve_file(Endless(), todo, flags)  # type: ignore[arg-type]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (tmp_path / "out").read_bytes().count(b"\n") == 60
+    one = (tmp_path / "out").stat().st_size / 60
+    assert one > 100_000
+    assert peak < 30 * one  # a dozen copies of one while it is written, and not 60

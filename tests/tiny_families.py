@@ -9,7 +9,7 @@ by the functions that need them.
 import copy
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,8 +84,12 @@ def tiny_family(
     kv_heads: int = 2,
     hidden: int = 64,
     tied: bool = False,
+    tokenizer: Callable[[gguf.GGUFWriter, int], None] = _add_tokenizer,
 ) -> Tiny:
-    """Make a random model of the family `name` and write it to `path`."""
+    """Make a random model of the family `name` and write it to `path`.
+
+    `tokenizer` adds one of VOCAB tokens to the file.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -101,7 +105,7 @@ def tiny_family(
     _randomize(model, name)
     writer = gguf.GGUFWriter(path, family.architecture)
     _add_header(writer, model.config)
-    _add_tokenizer(writer, VOCAB)
+    tokenizer(writer, VOCAB)
     for tensor, values in _tensors(model, family.architecture):
         writer.add_tensor(tensor, np.ascontiguousarray(values))
     return Tiny(family, model, _written(writer, path))

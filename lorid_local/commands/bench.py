@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from lorid_local.commands.options import Widths, option
+from lorid_local.commands.options import Widths, model_option, option
 
 
 @click.command(short_help="Measure how fast this machine solves.")
 @option("--bundle", help="A bundle's name or folder.")
-@option("-m", "--model", type=click.Path(path_type=Path), help="Another base, a .gguf file.")
+@model_option
 @option("--no-adapters", is_flag=True, help="Prompt the base alone.")
 @option("-t", "--threads", type=int, help="Threads [default: the cores this process may use].")
 @option("--widths", type=Widths(), default="1,4,8,16", show_default=True,

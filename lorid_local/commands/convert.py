@@ -14,7 +14,7 @@ VERIFY = ("auto", "off", "on", "full")
 @click.command(short_help="Turn a PEFT LoRA folder into a GGUF LoRA file.")
 @click.argument("given", metavar="[PEFT_DIR]", default="")
 @option("--base", type=click.Path(path_type=Path),
-        help="GGUF file of the model the adapter will run on.")  # fmt: skip
+        help="The model it will run on: a .gguf file, or a name of `lorid models`.")  # fmt: skip
 @option("--outfile", type=click.Path(path_type=Path),
         help="GGUF file to write [default: PEFT_DIR.gguf]; with --all, the folder.")  # fmt: skip
 @option("--outtype", type=click.Choice(OUTTYPES), default="auto", show_default=True,

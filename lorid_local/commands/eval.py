@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lorid_local.commands.options import option
+from lorid_local.commands.options import model_option, option
 
 FILE = click.Path(path_type=Path)
 
@@ -30,7 +30,7 @@ FILE = click.Path(path_type=Path)
 @option("--also", type=FILE, multiple=True, help="Its samples at another --temp: rules to try.")
 @option("-r", "--rounds", type=int, help="Rounds to draw [default: the bundle's].")
 @option("--bundle", help="A bundle's name or folder.")
-@option("-m", "--model", type=FILE, help="Another base, a .gguf file.")
+@model_option
 @option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]),
         help="Number type of the base [default: the bundle's].")  # fmt: skip
 @option("--no-adapters", is_flag=True, help="Prompt the base alone.")

@@ -1,6 +1,7 @@
 """Flags: each is also read from the environment, as LORID_ and the flag's name."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +14,10 @@ def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     long = next(name for name in names if name.startswith("--"))
     variable = "LORID_" + long.split("/")[0].lstrip("-").replace("-", "_").upper()
     return click.option(*names, envvar=variable, **settings)
+
+
+model_option = option("-m", "--model", type=click.Path(path_type=Path),
+                      help="Another base: a .gguf file, or a name of `lorid models`.")  # fmt: skip
 
 
 def server(command: Any) -> Any:

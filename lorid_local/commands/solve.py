@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lorid_local.commands.options import Width, option, server
+from lorid_local.commands.options import Width, model_option, option, server
 
 
 @click.command(short_help="Solve math word problems.")
@@ -22,7 +22,7 @@ from lorid_local.commands.options import Width, option, server
 @option("--width", type=Width(), help="Rounds drawn at once after the first; auto: 2, 4, 8 ...")
 @option("--timeout", type=float, help="Stop after this many seconds.")
 @option("--bundle", help="A bundle's name or folder.")
-@option("-m", "--model", type=click.Path(path_type=Path), help="Another base, a .gguf file.")
+@model_option
 @option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]),
         help="Number type of the base, kept in the cache [default: the bundle's].")  # fmt: skip
 @option("--no-adapters", is_flag=True, help="Prompt the base alone.")

@@ -14,6 +14,7 @@ from typing import Any
 from lorid_local.chat_template import Template
 from lorid_local.endpoint import greeting
 from lorid_local.endpoint.background import Background
+from lorid_local.endpoint.dialect import Prompt
 from lorid_local.endpoint.greeting import Found, Wanted
 from lorid_local.endpoint.patience import Health, Patience, Trouble
 from lorid_local.endpoint.sampling import Draft, Prompts, draw
@@ -80,6 +81,10 @@ class EndpointEngine:
     def room(self) -> int:
         """Tokens that one sequence may hold, prompt and answer."""
         return self.found.room
+
+    def prompt(self, request: Request) -> Prompt:
+        """Return a request's prompt as the server is sent it: token ids, or a text."""
+        return self._background.start(self._prompts.of(request)).result()
 
     def generate(
         self,

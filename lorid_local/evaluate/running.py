@@ -32,6 +32,7 @@ from lorid_local.evaluate.policy import Draw
 from lorid_local.evaluate.progress import progress
 from lorid_local.evaluate.sampled import Sampled
 from lorid_local.evaluate.store import Contents, Writer
+from lorid_local.models.shelf import located
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def _names(cls: Any) -> set[str]:
 
 def run(asked: Asked) -> int:
     """Do what is asked for; return the exit code. Raises LoridError."""
+    asked = replace(asked, solve=replace(asked.solve, model=located(asked.solve.model)))
     check(asked)
     chosen = bundles.find(asked.calibrate or asked.solve.bundle or bundles.DEFAULT)
     setup = solving.settle(chosen.contents, asked.solve)

@@ -93,14 +93,23 @@ def find(name: str) -> Note:
 def located(model: Path | None) -> Path | None:
     """Return the path of what -m names: a file, or a model of this shelf or the catalogue.
 
-    Raises ModelError if there is none of that name, or parts of it are missing.
+    Raises ModelError if there is no model of that name, or parts of it are missing.
     """
     if model is None:
         return None
     if model.name == str(model) and model.suffix != ".gguf" and not model.exists():
-        model = find(str(model)).path
+        model = _model(find(str(model)))
     parts.check(model)
     return model
+
+
+def _model(note: Note) -> Path:
+    if note.kind != "gguf":
+        raise ModelError(
+            f"{note.name}: an adapter, and no model to run",
+            hint=f"lorid convert {note.path} --base BASE.gguf",
+        )
+    return note.path
 
 
 def checked_name(name: str) -> str:
