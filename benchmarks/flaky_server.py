@@ -18,11 +18,10 @@ import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import click
 
-from benchmarks.pairs import Figure, environment, report
+from benchmarks.pairs import Figure, Turns, environment
 
 ONE_IN = 10
 FLAT = 1.1
@@ -98,9 +97,11 @@ def main(count: int, in_flight: int, out: Path | None) -> None:
     print(f"{len(answers)} results for {count} problems, each once and in order: {right}")
     print(f"{requests} requests, one in {ONE_IN} of them failed; {most} at once at most")
     print(f"{seconds:.1f} s, {early:.0f} MiB at a quarter, {early * ratio:.0f} MiB at most")
-    measured: dict[str, Any] = {"memory": memory, "requests": requests, "most": most}
-    report(out, [Figure("memory, most / at a quarter", (ratio,), FLAT, at_most=True)], measured,
-           problems=count, in_flight=in_flight, seconds=seconds)  # fmt: skip
+    with Turns(out, None, {"problems": count, "in_flight": in_flight}) as turns:
+        turns.add({"memory": memory, "requests": requests, "most": most, "seconds": seconds})
+        turns.report(
+            lambda _: [Figure("memory, most / at a quarter", (ratio,), FLAT, at_most=True)]
+        )
     if not right:
         raise click.ClickException("answers are missing, or not in order")
 

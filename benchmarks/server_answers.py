@@ -26,7 +26,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.pairs import Figure, report, use_libraries
+from benchmarks.pairs import Figure, Turns, resumable, use_libraries
 from benchmarks.solve_vs_peers import server
 from lorid_local import bundle as bundles
 from lorid_local import loop
@@ -38,6 +38,7 @@ from lorid_local.solving import Flags, base_file
 from lorid_local.trace import Trace
 
 SAME = 1.0  # of the answers
+Turn = dict[str, Any]
 Logits = np.ndarray[Any, np.dtype[np.float32]]
 BATCH = 32  # tokens read at once: below ggml's GGML_FA_TILE_Q
 CELLS = 1024
@@ -211,29 +212,39 @@ def parting(here: Embedded, there: Served, role: Role, problem: Any) -> Parting 
                    float(np.abs(own - served).max()))  # fmt: skip
 
 
-@dataclass
-class Tally:
-    """What came out, problem by problem."""
+def compared(own: Trace, served: Trace, here: Embedded, there: Served, problem: Any) -> Turn:
+    """Return what a problem's two rounds have in common, JSON-ready."""
+    same: list[bool] = []
+    partings: list[Parting] = []
+    for role in Role:
+        if _prompt(here, role) != _prompt(there, role):
+            continue
+        same.append(_text(own, role) == _text(served, role))
+        if not same[-1] and (found := parting(here, there, role, problem)):
+            partings.append(found)
+            print(found.line())
+    print(f"{problem}: {_answers(own)} here, {_answers(served)} there", flush=True)
+    return {
+        "same_answer": _answers(own) == _answers(served),
+        "same_texts": same,
+        "prompts_differ": len(Role) - len(same),
+        "partings": [asdict(found) | {"explained": found.explained} for found in partings],
+    }
 
-    answers: list[bool]
-    samples: list[bool]
-    prompts_differ: int
-    partings: list[Parting]
 
-    def add(
-        self, case: cases.Case, own: Trace, served: Trace, here: Embedded, there: Served
-    ) -> str:
-        """Count a problem; return a line on it."""
-        self.answers.append(_answers(own) == _answers(served))
-        for role in Role:
-            if _prompt(here, role) != _prompt(there, role):
-                self.prompts_differ += 1
-                continue
-            texts = [_text(trace, role) for trace in (own, served)]
-            self.samples.append(texts[0] == texts[1])
-            if not self.samples[-1] and (found := parting(here, there, role, case.id)):
-                self.partings.append(found)
-        return f"{case.id}: {_answers(own)} here, {_answers(served)} there"
+def figures(turns: Sequence[Turn]) -> list[Figure]:
+    """Return the shares of answers, and of texts of the same prompt, that are the same."""
+    answers = [turn["same_answer"] for turn in turns]
+    texts = [same for turn in turns for same in turn["same_texts"]]
+    partings = [found for turn in turns for found in turn["partings"]]
+    apart = sum(turn["prompts_differ"] for turn in turns)
+    unexplained = sum(not found["explained"] for found in partings)
+    print(f"{len(answers)} problems; {len(texts)} samples had the same prompt, {apart} had not; "
+          f"partings: {len(partings)}, of which the batches do not explain {unexplained}")  # fmt: skip
+    return [
+        Figure("same answers", (sum(answers) / len(answers),), SAME),
+        Figure("same texts, of prompts that are the same", (sum(texts) / max(1, len(texts)),)),
+    ]
 
 
 def _prompt(side: "Embedded | Served", role: Role) -> list[int] | None:
@@ -260,10 +271,10 @@ def _text(trace: Trace, role: Role) -> Any:
 @click.option("--no-calculator", is_flag=True)
 @click.option("--bundle", default=bundles.DEFAULT, show_default=True)
 @click.option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]))
-@click.option("--out", type=click.Path(path_type=Path))
+@resumable
 def main(peers: Path, data: str, lines: Path | None, count: int, batch: int, slots: int,
          threads: int, no_calculator: bool, bundle: str, base_type: Any,
-         out: Path | None) -> None:  # fmt: skip
+         out: Path | None, minutes: float | None) -> None:  # fmt: skip
     """Solve --count problems on both and print the shares that are the same, and each parting."""
     from lorid_local.solving import settle
 
@@ -271,32 +282,24 @@ def main(peers: Path, data: str, lines: Path | None, count: int, batch: int, slo
     chosen = bundles.find(bundle)
     flags = Flags(base_type=base_type, no_calculator=no_calculator, rounds=1)
     setup = settle(chosen.contents, flags)
-    tally = Tally([], [], 0, [])
+    todo = cases.load(data, Choice(count=count, lines=lines))
+    settings = {"data": data, "bundle": bundle, "base_type": base_type, "batch": batch,
+                "slots": slots, "threads": threads, "calculator": not no_calculator}  # fmt: skip
     here = Embedded(base_file(chosen, flags), chosen.adapters(), threads, batch)
-    with server(peers, bundle, base_type, threads, slots, "-ub", str(batch)) as url:
+    with (
+        server(peers, bundle, base_type, threads, slots, "-ub", str(batch)) as url,
+        Turns(out, minutes, settings) as turns,
+    ):
         there = Served(url, setup.roles)
-        for case in cases.load(data, Choice(count=count, lines=lines)):
+        for number in turns.left(len(todo)):
+            case = todo[number]
             pair = [
                 loop.finish(loop.solve(case.question, engine, setup.roles, setup.loop), _ignore)
                 for engine in (here, there)
             ]
-            print(tally.add(case, pair[0], pair[1], here, there), flush=True)
+            turns.add(compared(pair[0], pair[1], here, there, case.id))
         there.engine.close()
-    for found in tally.partings:
-        print(found.line())
-    figures = [
-        Figure("same answers", (sum(tally.answers) / len(tally.answers),), SAME),
-        Figure("same texts, of prompts that are the same",
-               (sum(tally.samples) / len(tally.samples),)),
-    ]  # fmt: skip
-    report(out, figures, {"partings": [asdict(p) for p in tally.partings],
-                          "prompts_differ": tally.prompts_differ},
-           count=count, batch=batch, slots=slots, threads=threads,
-           calculator=not no_calculator)  # fmt: skip
-    unexplained = sum(not found.explained for found in tally.partings)
-    print(f"{len(tally.samples)} samples had the same prompt, {tally.prompts_differ} had not; "
-          f"partings: {len(tally.partings)}, of which the batches do not explain "
-          f"{unexplained}")  # fmt: skip
+    turns.report(figures)
 
 
 def _ignore(event: Any) -> None:

@@ -21,7 +21,15 @@ from typing import Any
 
 import click
 
-from benchmarks.pairs import Figure, environment, program, ratios, report, use_libraries
+from benchmarks.pairs import (
+    Figure,
+    Turns,
+    environment,
+    program,
+    ratios,
+    resumable,
+    use_libraries,
+)
 from benchmarks.peer_engines import ServerEngine
 from benchmarks.solve_vs_peers import server
 from lorid_local import bundle as bundles
@@ -74,22 +82,24 @@ def rate(engine: Any, requests: Sequence[Request], lengths: Sequence[int]) -> fl
 @click.option("--threads", type=int, default=usable_cores, show_default="usable cores")
 @click.option("--bundle", default=bundles.DEFAULT, show_default=True)
 @click.option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]))
-@click.option("--out", type=click.Path(path_type=Path))
+@resumable
 def main(peers: Path, pairs: int, in_flight: int, count: int, tokens: int, threads: int,
-         bundle: str, base_type: Any, out: Path | None) -> None:  # fmt: skip
+         bundle: str, base_type: Any, out: Path | None, minutes: float | None) -> None:  # fmt: skip
     """Measure in turn and print the ratios, lorid / the other."""
     from lorid_local.endpoint.engine import EndpointEngine, Options
     from lorid_local.endpoint.greeting import Wanted
 
     use_libraries(peers)
     base = base_file(bundles.find(bundle), Flags(base_type=base_type))
-    sides: dict[str, list[float]] = {"limit": [], "bare": [], "lorid": []}
+    settings = {"base": base.name, "threads": threads, "in_flight": in_flight,
+                "requests": count, "tokens": tokens}  # fmt: skip
     with (
         server(peers, bundle, base_type, threads, in_flight) as url,
         EndpointEngine(url, Wanted({}, {}), Options(in_flight=in_flight)) as engine,
+        Turns(out, minutes, settings) as turns,
     ):
         bare = ServerEngine(url, in_flight, adapters=False)
-        for pair in range(pairs):
+        for pair in turns.left(pairs):
             requests = asked(count, tokens, pair)
             lengths = [len(engine.prompt(request)) for request in requests]
             size = round(mean(lengths))
@@ -97,18 +107,25 @@ def main(peers: Path, pairs: int, in_flight: int, count: int, tokens: int, threa
                        str(in_flight * (size + tokens)), "-npp", str(size), "-ntg", str(tokens),
                        "-npl", str(in_flight), "-t", str(threads), "-tb", str(threads),
                        "--output-format", "jsonl"]  # fmt: skip
-            sides["limit"].append(limit(command))
-            sides["bare"].append(rate(bare, requests, lengths))
-            sides["lorid"].append(rate(engine, requests, lengths))
-            told = ", ".join(f"{name} {speeds[-1]:.1f}" for name, speeds in sides.items())
+            turn = {
+                "limit": limit(command),
+                "bare": rate(bare, requests, lengths),
+                "lorid": rate(engine, requests, lengths),
+            }
+            turns.add(turn)
+            told = ", ".join(f"{name} {speed:.1f}" for name, speed in turn.items())
             print(f"pair {pair + 1} of {pairs}, tokens a second: {told}", flush=True)
-    figures = [
-        Figure("lorid / llama-batched-bench", ratios(sides["lorid"], sides["limit"]), REACH),
-        Figure("lorid / a bare client", ratios(sides["lorid"], sides["bare"])),
-        Figure("a bare client / llama-batched-bench", ratios(sides["bare"], sides["limit"])),
+    turns.report(figures)
+
+
+def figures(turns: Sequence[dict[str, float]]) -> list[Figure]:
+    """Return the ratios pair by pair."""
+    limits, bare, lorid = ([t[name] for t in turns] for name in ("limit", "bare", "lorid"))
+    return [
+        Figure("lorid / llama-batched-bench", ratios(lorid, limits), REACH),
+        Figure("lorid / a bare client", ratios(lorid, bare)),
+        Figure("a bare client / llama-batched-bench", ratios(bare, limits)),
     ]
-    report(out, figures, sides, base=base.name, threads=threads, in_flight=in_flight,
-           requests=count, tokens=tokens)  # fmt: skip
 
 
 if __name__ == "__main__":
