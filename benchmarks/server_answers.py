@@ -240,7 +240,7 @@ def figures(turns: Sequence[Turn]) -> list[Figure]:
     apart = sum(turn["prompts_differ"] for turn in turns)
     unexplained = sum(not found["explained"] for found in partings)
     print(f"{len(answers)} problems; {len(texts)} samples had the same prompt, {apart} had not; "
-          f"partings: {len(partings)}, of which the batches do not explain {unexplained}")  # fmt: skip
+          f"partings: {len(partings)}, unexplained by the batches: {unexplained}")  # fmt: skip
     return [
         Figure("same answers", (sum(answers) / len(answers),), SAME),
         Figure("same texts, of prompts that are the same", (sum(texts) / max(1, len(texts)),)),

@@ -91,7 +91,7 @@ def run(flags: Flags) -> int:
         _note(f"{flags.output}: all {len(done)} results are there already.")
         return _end_of_file(flags, done)
     # interruptible first: ctypes swallows a KeyboardInterrupt in llama.cpp's log while it loads
-    with interruptible() as interrupted, _engine(chosen, setup, flags) as engine:
+    with interruptible() as interrupted, engine_for(chosen, setup, flags) as engine:
         setup = asked(setup, chosen, flags, engine)
         solver = _Solver(engine, setup, interrupted, flags)
         if flags.file:
@@ -125,9 +125,10 @@ def settle(contents: bundles.BundleFile, flags: Flags) -> Setup:
     )
 
 
-def _engine(
+def engine_for(
     chosen: bundles.Bundle, setup: Setup, flags: Flags
 ) -> "AbstractContextManager[LlamaEngine | EndpointEngine]":
+    """Return the engine that the flags ask for, a server or one in this process."""
     if flags.endpoint:
         return serving.connected(flags.endpoint, setup.roles, flags.server_models, flags.in_flight)
     return opened(chosen, flags)

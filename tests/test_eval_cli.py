@@ -20,10 +20,14 @@ from lorid_local.evaluate.methods import Needs
 from lorid_local.evaluate.progress import progress
 from lorid_local.evaluate.running import Asked
 from lorid_local.loop import LoopSettings, finish, solve
+from lorid_local.prompts import printable
 from tests.eval_engine import HashedEngine, cases, draw
 from tests.scripted import table
+from tests.servers import llama_server, openai_server
 from tests.test_cli import START, answering_gguf, environment, failed, lorid
 from tests.test_cli import tiny as tiny  # a fixture
+from tests.test_endpoint import answering
+from tests.tiny import tiny_llama_gguf
 
 METHODS = "lorid,pooled,ir,dr,majority@2,reference"
 
@@ -338,3 +342,47 @@ def test_without_a_home_folder_a_file_is_asked_for(monkeypatch: pytest.MonkeyPat
         places.default("practice:", {"bundle": "b"}, "How many?")
     assert raised.value.message == "no home folder is known, so there is no place for the samples"
     assert raised.value.hint == "-o FILE, or set XDG_STATE_HOME to a folder"
+
+
+def test_a_model_by_prompts_alone_is_asked_as_a_solve_asks_it(tmp_path: Path) -> None:
+    """In its own chat format, which the file of the base holds."""
+    data, samples, model = tmp_path / "data.jsonl", tmp_path / "s.jsonl", tmp_path / "m.gguf"
+    own = "{% for turn in messages %}the {{ turn['role'] }}: {{ turn['content'] }} {% endfor %}"
+    tiny = ("-m", tiny_llama_gguf(model, template=own), "-n", "20")
+    data.write_text(json.dumps({"question": "2 + 3?", "answer": 5}))
+    solved = json.loads(lorid("solve", *tiny, "-r", "1", "--json", "2 + 3?").stdout)["rounds"][0]
+    ran = lorid("eval", data, *tiny, "-r", "1", "-o", samples, "--methods", "lorid@1")
+    assert ran.returncode == 0, ran.stderr
+    drawn = [json.loads(line) for line in samples.read_text().splitlines()]
+    texts = {row["role"]: printable(row["text"]) for row in drawn if "role" in row}
+    assert texts == {role: printable(solved[role]["text"]) for role in ("ir", "kg", "dr")}
+
+
+@pytest.mark.usefixtures("loopback")
+@pytest.mark.parametrize("kind", [llama_server, openai_server])
+def test_samples_are_drawn_on_a_server(tmp_path: Path, kind: Any) -> None:
+    data, samples = tmp_path / "data.jsonl", tmp_path / "s.jsonl"
+    rows = [{"question": f"What is {n}?", "answer": n} for n in range(12)]
+    data.write_text("\n".join(map(json.dumps, rows)))
+    arguments = ("-r", "2", "-o", samples, "--methods", "lorid,ir,majority@2", "--json", "-q")
+    with kind(answering) as seen:
+        endpoint = ("--endpoint", seen.url, "--in-flight", "9")
+        found = json.loads(lorid("eval", data, *endpoint, *arguments).stdout)
+        assert {m["method"]: m["right"] for m in found["methods"]} == dict.fromkeys(
+            ("lorid", "ir", "majority@2"), 12
+        )
+        assert len(seen.samples) == 12 * 3 * 2 and 1 < seen.most <= 9
+        again = lorid("eval", data, *endpoint, *arguments)  # all is there: the server rests
+        assert json.loads(again.stdout)["rounds"] == found["rounds"]
+        assert len(seen.samples) == 12 * 3 * 2
+    ran = lorid("eval", data, "--endpoint", "http://127.0.0.1:9", *arguments)
+    assert ran.returncode == 2 and b"its endpoint is 'http://127" in ran.stderr, ran.stderr
+
+
+def test_a_server_calibrates_no_bundle(data: Path) -> None:
+    failed(
+        lorid("eval", data, "--endpoint", "http://127.0.0.1:9", "--calibrate", "smollm2-135m"),
+        2,
+        "Error: --calibrate was given with --endpoint, whose base and adapters are not known here\n"
+        "Hint: let lorid eval draw the samples on this machine\n",
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lorid_local.commands.options import model_option, option
+from lorid_local.commands.options import model_option, option, server
 
 FILE = click.Path(path_type=Path)
 
@@ -40,6 +40,7 @@ FILE = click.Path(path_type=Path)
 @option("--top-p", type=float, help="Nucleus of sampling after round 1.")
 @option("-n", "--n-predict", type=int, help="Longest answer of a role, in tokens.")
 @option("-t", "--threads", type=int, help="Threads [default: the cores this process may use].")
+@server
 @click.help_option("-h", "--help")
 def command(**flags: Any) -> int:
     """Measure on DATA: a .jsonl of problems with answers, practice:, practice:TOPIC, a hub id in

@@ -3,16 +3,16 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lorid_local import bundle as bundles
-from lorid_local import solving
+from lorid_local import serving, solving
 from lorid_local.base import sha256
-from lorid_local.engine import Engine, Role
+from lorid_local.engine import Role
 from lorid_local.errors import EXIT_INTERRUPTED, InputError, OutputError
 from lorid_local.evaluate import (
     cases,
@@ -33,6 +33,8 @@ from lorid_local.evaluate.progress import progress
 from lorid_local.evaluate.sampled import Sampled
 from lorid_local.evaluate.store import Contents, Writer
 from lorid_local.models.shelf import located
+
+CALLS_DEEP = 4  # a server's call has so many times the requests that may be in flight
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,11 @@ def check(asked: Asked) -> None:
         )
     if asked.policy and not asked.calibrate:
         raise InputError("--policy was given without --calibrate", hint="--calibrate BUNDLE")
+    if asked.calibrate and asked.solve.endpoint:
+        raise InputError(
+            "--calibrate was given with --endpoint, whose base and adapters are not known here",
+            hint="let lorid eval draw the samples on this machine",
+        )
     if asked.calibrate and asked.solved:
         raise InputError(
             "--calibrate was given with --solved: what lorid solve wrote does not say by which "
@@ -169,19 +176,23 @@ def settings_of(
     chosen: bundles.Bundle, setup: solving.Setup, flags: solving.Flags
 ) -> dict[str, Any]:
     """Return all that the samples depend on, by name; a file of samples begins with it."""
-    base = sha256(flags.model) if flags.model else chosen.contents.base.sha256
-    found: dict[str, Any] = {
-        "bundle": chosen.contents.name,
-        "base": base or sha256(chosen.base()),
-        "base_type": solving.base_type(chosen.contents, flags),
-        "kv_type": flags.kv_type,
-        "seed": setup.seed,
-    }
+    found = {"bundle": chosen.contents.name, "seed": setup.seed, **_engine_settings(chosen, flags)}
     for role in Role:
         values = dataclasses.asdict(setup.roles.of(role))
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
         found |= {f"{role}.{key}": v for key, v in values.items() if key != "adapter"}
     return found
+
+
+def _engine_settings(chosen: bundles.Bundle, flags: solving.Flags) -> dict[str, Any]:
+    if flags.endpoint:  # what the server has loaded is not known here
+        return {"endpoint": flags.endpoint, "server_models": flags.server_models}
+    base = sha256(flags.model) if flags.model else chosen.contents.base.sha256
+    return {
+        "base": base or sha256(chosen.base()),
+        "base_type": solving.base_type(chosen.contents, flags),
+        "kv_type": flags.kv_type,
+    }
 
 
 def _drawn(asked: Asked, this: _Run, todo: Sequence[cases.Case]) -> tuple[Contents, bool]:
@@ -190,41 +201,41 @@ def _drawn(asked: Asked, this: _Run, todo: Sequence[cases.Case]) -> tuple[Conten
     path = asked.output or places.default(asked.data[0], settings, todo[0].question)
     data = asked.name or Path(asked.data[0]).name
     with store.writer(path, data, settings, todo) as writer, ExitStack() as stack:
-        lacking = sampling.pending(len(todo), this.needs, writer.contents)
+        at_once = _at_once(asked.solve)
+        lacking = sampling.pending(len(todo), this.needs, writer.contents, at_once)
         if not lacking:
             return writer.contents, False
         interrupted = stack.enter_context(solving.interruptible())
         print(f"Samples: {path}", file=sys.stderr, flush=True)
-        engine = stack.enter_context(solving.opened(this.chosen, asked.solve))
-        draw(engine, this.methods, this.setup, todo, writer, lacking, interrupted, asked.quiet)
+        engine = stack.enter_context(solving.engine_for(this.chosen, this.setup, asked.solve))
+        setup = solving.asked(this.setup, this.chosen, asked.solve, engine)
+        with progress(len(todo) - lacking, len(todo), quiet=asked.quiet) as told:
+            on_group = _accuracy(this.methods[0], writer, told)
+            sampling.draw(engine, todo, this.needs, setup.roles, writer, seed=setup.seed,
+                          cancelled=interrupted, on_group=on_group, at_once=at_once)  # fmt: skip
         return writer.contents, interrupted()
 
 
-def draw(
-    engine: Engine,
-    chosen: Sequence[Method],
-    setup: solving.Setup,
-    todo: Sequence[cases.Case],
-    writer: Writer,
-    lacking: int,
-    interrupted: Any,
-    quiet: bool,
-) -> None:
-    """Draw what `chosen` lack, with the accuracy so far of the first of them."""
-    needs, subject = Needs(), chosen[0]
-    for method in chosen:
-        needs |= method.needs
+def _at_once(flags: solving.Flags) -> int:
+    """Samples of a call: a server stays busy only if many are in flight while some end."""
+    if not flags.endpoint:
+        return sampling.AT_ONCE
+    return CALLS_DEEP * (flags.in_flight or serving.IN_FLIGHT)
+
+
+def _accuracy(
+    subject: Method, writer: Writer, told: Callable[[int, str], None]
+) -> sampling.OnGroup:
+    """Return what tells the accuracy so far of a method when a group of problems is complete."""
     right = total = 0
-    with progress(len(todo) - lacking, len(todo), quiet=quiet) as told:
 
-        def on_group(group: range) -> None:
-            nonlocal right, total
-            played = [subject.play(sampled.one(writer.contents, n)) for n in group]
-            right, total = right + sum(p.right for p in played), total + len(played)
-            told(len(group), f"{subject.name} right in {right} of {total}")
+    def on_group(group: range) -> None:
+        nonlocal right, total
+        played = [subject.play(sampled.one(writer.contents, n)) for n in group]
+        right, total = right + sum(p.right for p in played), total + len(played)
+        told(len(group), f"{subject.name} right in {right} of {total}")
 
-        sampling.draw(engine, todo, needs, setup.roles, writer, seed=setup.seed,
-                      cancelled=interrupted, on_group=on_group)  # fmt: skip
+    return on_group
 
 
 def _show(

@@ -29,15 +29,17 @@ def draw(
     seed: int = 0,
     cancelled: Cancelled = never,
     on_group: OnGroup = lambda group: None,
+    at_once: int = AT_ONCE,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Draw the samples of `needs` that are missing; `on_group` is told of each group that is
     complete now and was not before.
 
-    Each sample is noted as soon as it is complete. Raises what the engine or the writer raises;
-    a problem that is too long for the context gets samples that ended as 'failed'.
+    A call has about `at_once` samples; each is noted as soon as it is complete. Raises what the
+    engine or the writer raises; a problem that is too long for the context gets samples that
+    ended as 'failed'.
     """
-    for group in _groups(len(cases), needs):
+    for group in _groups(len(cases), needs, at_once):
         for number in group[max(0, len(writer.contents.cases) - group.start) :]:
             writer.case(cases[number])
         call = _Call(engine, cases, roles, writer, seed, cancelled, clock)
@@ -51,13 +53,13 @@ def draw(
             on_group(group)
 
 
-def pending(count: int, needs: Needs, contents: Contents) -> int:
+def pending(count: int, needs: Needs, contents: Contents, at_once: int = AT_ONCE) -> int:
     """Return how many of `count` problems are in groups that lack something."""
-    return sum(len(g) for g in _groups(count, needs) if _lacks(g, needs, contents))
+    return sum(len(g) for g in _groups(count, needs, at_once) if _lacks(g, needs, contents))
 
 
-def _groups(count: int, needs: Needs) -> Iterator[range]:
-    size = group_size(needs)
+def _groups(count: int, needs: Needs, at_once: int) -> Iterator[range]:
+    size = group_size(needs, at_once)
     return (range(start, min(start + size, count)) for start in range(0, count, size))
 
 
@@ -65,9 +67,9 @@ def _lacks(group: range, needs: Needs, contents: Contents) -> bool:
     return any(_todo(group, role, needs, contents) for role in Role)
 
 
-def group_size(needs: Needs) -> int:
+def group_size(needs: Needs, at_once: int = AT_ONCE) -> int:
     """Return how many problems share a call: an even number, as neighbours lend their rules."""
-    return 2 * max(1, -(-AT_ONCE // (2 * max(needs.ir, needs.kg, needs.dr, 1))))
+    return 2 * max(1, -(-at_once // (2 * max(needs.ir, needs.kg, needs.dr, 1))))
 
 
 def _todo(group: range, role: Role, needs: Needs, contents: Contents) -> list[Key]:
