@@ -1,6 +1,9 @@
 """The pupil's own problem: the loop in a thread, its rules checked, its verdict told honestly."""
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -148,6 +151,35 @@ def test_stopping_ends_the_thread() -> None:
     assert started.wait(10)
     thinker.stop()
     assert thinker.news().own.status != "thinking"
+
+
+def test_ctrl_c_while_waiting_never_leaves_the_thread_stuck(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Interrupted where a lock is held, the thread would wait for it for ever, and stop for it."""
+    monkeypatch.setattr(thinking, "POLL", 0.0)  # waiting is nothing but looking now
+
+    def press(after: float) -> None:
+        time.sleep(after)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def slow(question: str, on_rules: Any, cancelled: Cancelled) -> Any:
+        while not cancelled():
+            time.sleep(0.0005)
+        return think(engine("#### 1", "#### 1"))(question, on_rules, cancelled)
+
+    for number in range(150):
+        thinker = thinking.Thinker(QUESTION, slow)
+        pressing = threading.Thread(target=press, args=(number * 2e-5,))
+        with pytest.raises(KeyboardInterrupt):
+            pressing.start()
+            while True:
+                thinker.wait()
+        pressing.join()
+        stopping = threading.Thread(target=thinker.stop, daemon=True)
+        stopping.start()
+        stopping.join(10)
+        assert not stopping.is_alive(), number
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ here: `news` is asked for what there is, and only checked rules and a settled ve
 """
 
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
 from lorid_local import bundle as bundles
@@ -19,7 +19,7 @@ from lorid_local.tutor import advice, wording
 from lorid_local.tutor.state import Own, Thought
 from lorid_local.tutor.task import of_trace
 
-POLL = 0.1  # seconds between looks at what a waiting pupil waits for
+POLL = 0.05  # seconds between looks at what a waiting pupil waits for
 
 
 class Think(Protocol):
@@ -75,39 +75,49 @@ def consult(
 
 
 class Thinker:
-    """One problem under way in a thread of its own."""
+    """One problem under way in a thread of its own.
+
+    What the two threads tell each other are attributes that are replaced whole, and no locks: a
+    Ctrl-C where the waiting thread holds a future's lock would leave the other one stuck.
+    """
 
     def __init__(self, question: str, think: Think) -> None:
         self.question = question
-        self._over = threading.Event()
-        self._early: tuple[str, ...] = ()  # replaced whole, so that no lock is needed
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="thinking")
-        self._done: Future[tuple[Trace, Sureness | None]] = self._pool.submit(
-            think, question, self._rules, self._over.is_set
-        )
+        self._over = False
+        self._early: tuple[str, ...] = ()
+        self._outcome: tuple[Trace, Sureness | None] | BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(think,), name="thinking")
+        self._thread.start()
+
+    def _run(self, think: Think) -> None:
+        try:
+            self._outcome = think(self.question, self._rules, lambda: self._over)
+        except BaseException as error:  # raised again where news is asked for
+            self._outcome = error
 
     def news(self) -> Thought:
         """Return what may be told by now; raises what the thread raised, LoridError apart."""
-        if not self._done.done():
+        outcome = self._outcome
+        if outcome is None:
             return Thought(Own(self.question, "thinking", self._early))
-        try:
-            trace, sure = self._done.result()
-        except LoridError as error:
-            return Thought(Own(self.question, "failed", self._early, why=error.message))
-        return verdict(trace, sure, self._early)
+        if isinstance(outcome, LoridError):
+            return Thought(Own(self.question, "failed", self._early, why=outcome.message))
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return verdict(*outcome, self._early)
 
     def wait(self, rules: int | None = None) -> None:
         """Return as soon as there is a verdict, or more than `rules` rules (None: never mind).
 
         Raises KeyboardInterrupt where Ctrl-C is pressed; the thread goes on.
         """
-        while not self._done.done() and (rules is None or len(self._early) <= rules):
-            wait([self._done], POLL)
+        while self._outcome is None and (rules is None or len(self._early) <= rules):
+            time.sleep(POLL)
 
     def stop(self) -> None:
         """End the thread; it stops between two decoding steps."""
-        self._over.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._over = True
+        self._thread.join()
 
     def _rules(self, rules: tuple[str, ...]) -> None:
         """Keep those without any number: whatever the answer will be, they do not tell it."""
