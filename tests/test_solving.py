@@ -58,6 +58,9 @@ class Endless:
 
     setup = replace(settled(), calibration=None)
 
+    def __init__(self, flags: Flags) -> None:
+        self.flags = flags
+
     def solve_all(self, texts: Iterator[str]) -> Iterator[Any]:
         for n, _ in enumerate(texts):
             yield run(
@@ -69,7 +72,7 @@ def test_results_that_are_written_are_not_held(tmp_path: Path) -> None:
     flags = Flags(output=tmp_path / "out", quiet=True)
     todo = [Problem(f"{n}?") for n in range(60)]
     tracemalloc.start()
-    solving._solve_file(Endless(), todo, flags)  # type: ignore[arg-type]
+    solving._solve_file(Endless(flags), todo, [])  # type: ignore[arg-type]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (tmp_path / "out").read_bytes().count(b"\n") == 60
