@@ -38,16 +38,20 @@ CACHES = ("--kv-unified", "--no-kv-unified")
 Speeds = dict[str, float]  # by width, as JSON has its keys
 
 
+def rows(command: list[str]) -> list[dict[str, Any]]:
+    """Run llama-batched-bench with its output as jsonl; return what it measured."""
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
+    lines = (ran.stdout + ran.stderr).splitlines()
+    return [json.loads(line) for line in lines if line.startswith('{"n_kv_max"')]
+
+
 def batched_bench(command: list[str], widths: list[int]) -> Speeds:
     """Return the tokens a second of each width, of the faster cache."""
     best: Speeds = dict.fromkeys(map(str, widths), 0.0)
     for cache in CACHES:
-        ran = subprocess.run([*command, cache], capture_output=True, text=True, check=True,
-                             env=environment())  # fmt: skip
-        lines = (ran.stdout + ran.stderr).splitlines()
-        for line in (json.loads(line) for line in lines if line.startswith('{"n_kv_max"')):
-            width = str(line["pl"])
-            best[width] = max(best[width], line["speed_tg"])
+        for row in rows([*command, cache]):
+            width = str(row["pl"])
+            best[width] = max(best[width], row["speed_tg"])
     if not all(best.values()):
         raise click.ClickException(f"{command[0]} measured no speed for one of {widths}")
     return best

@@ -10,8 +10,6 @@ A side's figure is its tokens a second, those of the prompts counted in. The pro
 problems; llama-batched-bench's are as long as theirs are on average.
 """
 
-import json
-import subprocess
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -21,10 +19,10 @@ from typing import Any
 
 import click
 
+from benchmarks.engine_vs_batched_bench import rows
 from benchmarks.pairs import (
     Figure,
     Turns,
-    environment,
     program,
     ratios,
     resumable,
@@ -55,12 +53,10 @@ def asked(count: int, tokens: int, seed: int) -> list[Request]:
 
 def limit(command: list[str]) -> float:
     """Return llama-batched-bench's tokens a second, prompts counted in."""
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
-    lines = (ran.stdout + ran.stderr).splitlines()
-    found = [json.loads(line)["speed"] for line in lines if line.startswith('{"n_kv_max"')]
+    found = rows(command)
     if not found:
         raise click.ClickException(f"{command[0]} measured nothing")
-    return float(found[-1])
+    return float(found[-1]["speed"])
 
 
 def rate(engine: Any, requests: Sequence[Request], lengths: Sequence[int]) -> float:
