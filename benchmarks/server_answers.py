@@ -100,10 +100,11 @@ class Embedded:
 
     def logits(self, role: Role, tokens: list[int], batches: list[int]) -> Logits:
         """Return the logits behind `tokens`, read in `batches` as far as they go."""
+        from lorid_local.kv_cache import Layout
         from lorid_local.llama_native import Context, Slot
 
         options = self.engine.options
-        context = Context(self.engine._model, cells=CELLS, sequences=1, threads=options.threads,
+        context = Context(self.engine._model, Layout(CELLS, 1), threads=options.threads,
                           batch=options.batch)  # fmt: skip
         context.set_adapter(self.engine._adapters.get(role))
         last, start = len(tokens) - 1, 0

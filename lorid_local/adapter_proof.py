@@ -15,6 +15,7 @@ from lorid_local.cores import usable_cores
 from lorid_local.errors import ModelError
 from lorid_local.gguf_check import check_adapter, check_base
 from lorid_local.gguf_header import read_header
+from lorid_local.kv_cache import Layout
 from lorid_local.llama_native import Context, Model, Slot
 
 TEXT = "A box holds 12 eggs. How many eggs are in 5 boxes? 5 * 12 = 60"
@@ -45,7 +46,7 @@ def tokens_and_logits(base: Path, adapter: Path) -> tuple[list[int], NDArray[Any
 
 
 def _context(model: Model, count: int) -> Context:
-    return Context(model, cells=CELLS, sequences=count, threads=usable_cores(), batch=count)
+    return Context(model, Layout(CELLS, count), threads=usable_cores(), batch=count)
 
 
 def _logits(

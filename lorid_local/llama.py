@@ -16,12 +16,14 @@ from lorid_local.cores import usable_cores
 from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Part, Request, Role, never
 from lorid_local.errors import ContextOverflow, EngineError, ModelError
 from lorid_local.gguf_check import check_adapter, check_base
-from lorid_local.gguf_header import read_header
+from lorid_local.gguf_header import Header, read_header
+from lorid_local.kv_cache import CELL_STEP, Layout, Need, kv_bytes, need
 from lorid_local.llama_native import LOG, MAX_SEQUENCES, Context, KvType, Model, Slot
-from lorid_local.llama_run import CELL_STEP, KEPT, RoleState, Run, cells_for, latched
+from lorid_local.llama_run import KEPT, RoleState, Run, latched
 from lorid_local.prompts import encode
 
 PROOF_TEXT = "2 + 2 ="
+MIB = 1 << 20
 FEW = 2  # tokens of it: enough for nearly all; one is not, it attends to nothing but itself
 
 
@@ -30,7 +32,8 @@ class Options:
     """How to run. threads 0: one for each physical core this process may use; context_size 0: as
     needed, up to the model's own; gpu_layers None: all, if this build of llama.cpp can;
     low_memory: one context for all roles, whose adapter is switched and whose cache is cleared
-    between them; kv_type: how keys and values are cached (q8_0 takes about half of f16's memory).
+    between them; kv_type: how keys and values are cached (q8_0 takes about half of f16's memory);
+    stream_mib: how large a role's cache may get for streams (kv_cache.py; low_memory has none).
     """
 
     threads: int = 0
@@ -40,6 +43,7 @@ class Options:
     batch: int = 256
     low_memory: bool = False
     kv_type: KvType = "f16"
+    stream_mib: int = 512
     verbose: bool = False
 
 
@@ -68,6 +72,7 @@ class LlamaEngine:
         check_base(header)
         for path in adapters.values():
             check_adapter(read_header(path), header)
+        self._stream_cells = self._cells_of_streams(header)
         self._model = Model(base, self.options.gpu_layers)
         try:
             self._adapters = {role: self._model.load_adapter(p) for role, p in adapters.items()}
@@ -121,14 +126,17 @@ class LlamaEngine:
         """The MiB of the base's weights by llama.cpp's device; CPU_Mapped is the file itself."""
         return dict(self._model.buffers)
 
-    def buffers(self, cells: int, width: int) -> dict[str, float]:
+    def layout(self, needed: Need) -> Layout:
+        """Return how `generate` lays out a KV cache for what is needed."""
+        return needed.layout(self._stream_cells)
+
+    def buffers(self, layout: Layout) -> dict[str, float]:
         """Return the MiB of a context as `generate` makes it, by kind: KV, compute and output.
 
-        `cells` are tokens, `width` samples at once. The context is made and freed at once;
-        raises EngineError if there is no room for it.
+        The context is made and freed at once; raises EngineError if there is no room for it.
         """
         LOG.lines.clear()
-        self._context(cells, width + 1).close()
+        self._context(layout).close()
         return {kind: sum(sizes.values()) for kind, sizes in LOG.buffers().items()}
 
     def count(self, prompt: tuple[Part, ...]) -> int:
@@ -170,16 +178,15 @@ class LlamaEngine:
         """Return the role's context, made anew if this call needs a larger one."""
         role = requests[0].role
         place = None if self.options.low_memory else role
-        width = min(len(requests), self.options.width)
-        cells = cells_for(requests, prompts, width)
+        needed = need(requests, prompts, min(len(requests), self.options.width))
         state = self._states.get(place)
-        if state and (state.context.cells < cells or state.context.sequences <= width):
-            cells = max(cells, state.context.cells)
-            width = max(width, state.context.sequences - 1)
+        if state and not needed.fits(state.context.layout):
+            needed = needed.joined(state.need)
             state.context.close()
             state = None
         if state is None:
-            state = self._states[place] = RoleState(self._context(cells, width + 1))
+            state = RoleState(self._context(self.layout(needed)), needed)
+            self._states[place] = state
         if state.role is not role:  # another adapter's keys and values are of no use
             state.kept, state.role = [], None
             state.context.clear()
@@ -188,14 +195,17 @@ class LlamaEngine:
             state.role = role
         return state
 
-    def _context(self, cells: int, sequences: int) -> Context:
-        threads = self.options.threads or usable_cores()
-        batch = max(sequences, min(cells, self.options.batch))
+    def _cells_of_streams(self, header: Header) -> int:
+        """Return how many cells a cache in streams may have; 0 where their size is not known."""
+        size = kv_bytes(header, 1)
+        return 0 if self.options.low_memory or not size else self.options.stream_mib * MIB // size
+
+    def _context(self, layout: Layout) -> Context:
+        batch = max(layout.sequences, min(layout.cells, self.options.batch))
         return Context(
             self._model,
-            cells=cells,
-            sequences=sequences,
-            threads=threads,
+            layout,
+            threads=self.options.threads or usable_cores(),
             batch=batch,
             kv_type=self.options.kv_type,
         )
@@ -204,7 +214,7 @@ class LlamaEngine:
         """Raise ModelError for an adapter that changes nothing, of any role not asked so far."""
         if not self._unproven:
             return
-        context = self._context(CELL_STEP, 1)
+        context = self._context(Layout(CELL_STEP, 1))
         try:
             for role in list(self._unproven):
                 self._prove(role, context)

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from lorid_local.chat_template import Template
 from lorid_local.errors import EngineError, ModelError
+from lorid_local.kv_cache import Layout
 from lorid_local.thoughts import TAGS
 
 KEPT_LOG_LINES = 200
@@ -212,31 +213,30 @@ class Model:
 
 
 class Context:
-    """A KV cache of `cells` tokens shared by up to `sequences` sequences, and its compute."""
+    """A KV cache and its compute. `batch` tokens are computed at once, at most."""
 
     def __init__(
         self,
         model: Model,
+        layout: Layout,
         *,
-        cells: int,
-        sequences: int,
         threads: int,
         batch: int,
         kv_type: KvType = "f16",
     ) -> None:
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx, params.n_seq_max = cells, sequences
+        params.n_ctx, params.n_seq_max = layout.total, layout.sequences
         params.n_batch = params.n_ubatch = batch
-        params.n_outputs_max = sequences
+        params.n_outputs_max = layout.sequences
         params.n_threads = params.n_threads_batch = threads
-        params.kv_unified = True  # else sequences cannot share a prompt's cells
+        params.kv_unified = not layout.streams
         params.no_perf = True
         params.type_k = params.type_v = KV_TYPES[kv_type]
-        self.model, self.cells, self.sequences, self.batch = model, cells, sequences, batch
+        self.model, self.layout, self.batch = model, layout, batch
         self.handle = llama_cpp.llama_init_from_model(model.handle, params)
         if not self.handle:
             raise EngineError(
-                f"llama.cpp could not make a context of {cells} tokens ({LOG.reason()})",
+                f"llama.cpp could not make a context of {layout.total} tokens ({LOG.reason()})",
                 hint="lower -c/--ctx-size or -n/--n-predict, or free some memory",
             )
         self.memory = llama_cpp.llama_get_memory(self.handle)
@@ -261,7 +261,7 @@ class Context:
         code = llama_cpp.llama_decode(self.handle, room)
         if code == 1:
             raise EngineError(
-                f"the context of {self.cells} tokens is full",
+                f"the context of {self.layout.cells} tokens is full",
                 hint="raise -c/--ctx-size or lower -n/--n-predict",
             )
         if code:
@@ -277,10 +277,15 @@ class Context:
             raise EngineError(f"llama.cpp has no logits of token {index} of the batch")
         return np.ctypeslib.as_array(pointer, (self.model.vocab_size,))
 
-    def share(self, source: int, targets: Iterable[int], length: int) -> None:
-        """Let `targets` use the first `length` tokens of sequence `source` as their own."""
-        for target in targets:
-            llama_cpp.llama_memory_seq_cp(self.memory, source, target, 0, length)
+    def share(self, source: int, target: int) -> None:
+        """Let sequence `target` begin with what `source` holds: the same cells, or a copy of them
+        in a stream of its own (whose whole memory is copied, before the next decode)."""
+        llama_cpp.llama_memory_seq_cp(self.memory, source, target, -1, -1)
+
+    def move(self, source: int, target: int) -> None:
+        """Let sequence `target` hold what `source` held."""
+        self.share(source, target)
+        self.forget(source)
 
     def forget(self, sequence: int, start: int = 0) -> None:
         """Drop the tokens of `sequence` from position `start` on."""

@@ -7,31 +7,22 @@ from dataclasses import dataclass, field
 from lorid_local import calculator
 from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Request, Role
 from lorid_local.errors import EngineError
+from lorid_local.kv_cache import Need
 from lorid_local.llama_native import Context, Model, Slot
 from lorid_local.sample import Sample
 
 KEPT = 0  # the sequence that holds the last prompt of a role
-CELL_STEP = 256  # contexts grow in steps, so that a longer problem does not remake them
 
 
 @dataclass
 class RoleState:
-    """A context, the role whose adapter it has, and the prompt whose KV sequence KEPT holds."""
+    """A context, what it was made for, the role whose adapter it has, and the prompt whose KV
+    sequence KEPT holds."""
 
     context: Context
+    need: Need
     role: Role | None = None
     kept: list[int] = field(default_factory=list)
-
-
-def cells_for(requests: Sequence[Request], prompts: list[list[int]], width: int) -> int:
-    """Return how many cells `width` samples at once may need, the kept prompt included."""
-    one_prompt = all(prompt == prompts[0] for prompt in prompts)
-    needed = [
-        request.max_tokens + (0 if one_prompt else len(prompt))
-        for prompt, request in zip(prompts, requests, strict=True)
-    ]
-    cells = max(map(len, prompts)) + sum(sorted(needed)[-width:])
-    return -(-cells // CELL_STEP) * CELL_STEP
 
 
 def latched(cancelled: Cancelled) -> Cancelled:
@@ -78,6 +69,7 @@ class Run:
             while self.waiting and self._fits(self.waiting[0]):
                 self._admit(*self.waiting.popleft(), cancelled)
             if not cancelled():  # a prefill that was cut short must not be sampled from
+                self._close_gaps()
                 self._step(on_token)
                 self._collect(on_token, on_done)
         if self.error and all(c.finish_reason == "failed" for c in self.done.values()):
@@ -95,27 +87,29 @@ class Run:
     def _fits(self, entry: tuple[int, Request, list[int]]) -> bool:
         """True if a sequence is free and the cells suffice, whatever the samples still write."""
         _, request, prompt = entry
+        if self.context.layout.streams:  # made for the longest
+            return bool(self.free)
         used = len(prompt) + request.max_tokens
         for sample in self.active:
             shared = sample.prompt == prompt  # its prompt's cells are those of KEPT
             used += sample.request.max_tokens + (0 if shared else len(sample.prompt))
-        return bool(self.free) and used <= self.context.cells
+        return bool(self.free) and used <= self.context.layout.cells
 
     def _admit(self, index: int, request: Request, prompt: list[int], cancelled: Cancelled) -> None:
         """Prefill all but the prompt's last token; that one is the sample's first step."""
         try:
-            ready = self._prefill(prompt, cancelled)
+            self._prefill(prompt, cancelled)
         except EngineError as error:
             self.context.forget(KEPT)
             self.state.kept = []
             self.done[index], self.error = Completion("", "failed", 0), error
             return
         sequence = self.free.pop()
-        self.context.share(KEPT, [sequence], ready)
+        self.context.share(KEPT, sequence)
         self.active.append(Sample(index, request, sequence, prompt))
 
-    def _prefill(self, prompt: list[int], cancelled: Cancelled) -> int:
-        """Bring prompt[:-1] into sequence KEPT, keeping what it begins with; return its length."""
+    def _prefill(self, prompt: list[int], cancelled: Cancelled) -> None:
+        """Bring prompt[:-1], and nothing else, into sequence KEPT, keeping what it begins with."""
         body = prompt[:-1]
         kept = self.state.kept
         same = next((i for i, (a, b) in enumerate(zip(kept, body, strict=False)) if a != b),
@@ -128,7 +122,22 @@ class Run:
             chunk = body[start : start + self.context.batch]
             self.context.decode([Slot(t, start + i, KEPT, False) for i, t in enumerate(chunk)])
             self.state.kept += chunk
-        return len(self.state.kept)
+
+    def _close_gaps(self) -> None:
+        """Move samples into the streams below theirs that are free.
+
+        llama.cpp computes streams in one go only if they follow one another.
+        """
+        if not self.context.layout.streams:
+            return
+        for sample in sorted(self.active, key=lambda s: s.sequence, reverse=True):
+            lowest = min(self.free, default=sample.sequence)
+            if lowest >= sample.sequence:
+                break
+            self.context.move(sample.sequence, lowest)
+            self.free.remove(lowest)
+            self.free.append(sample.sequence)
+            sample.sequence = lowest
 
     def _step(self, on_token: OnToken | None) -> None:
         """Decode what every active sample has pending and draw its next token."""
@@ -136,23 +145,39 @@ class Run:
             self._advance_group(group, on_token)
 
     def _advance_group(self, group: list[Sample], on_token: OnToken | None) -> None:
-        slots, last = [], []
+        slots: list[Slot] = []
+        last: dict[int, int] = {}  # by index, of samples that have nothing pending then
+        count = self._pending(group)
         for sample in group:
-            slots += [Slot(t, at, sample.sequence, False) for at, t in sample.pending()]
-            slots[-1] = slots[-1]._replace(wanted=True)
-            last.append(len(slots) - 1)
+            slots += [Slot(t, at, sample.sequence, False) for at, t in sample.pending(count)]
+            if len(sample.tokens_pending) <= count:
+                slots[-1] = slots[-1]._replace(wanted=True)
+                last[sample.index] = len(slots) - 1
         try:
             self.context.decode(slots)
         except EngineError as error:
             self._isolate(group, error, on_token)
             return
-        for sample, place in zip(group, last, strict=True):
-            sample.decoded()
-            try:
-                self._advance(sample, sample.sampler.draw(self.context.logits(place)))
-            except EngineError as error:
-                self._fail(sample, error)
-            self._show(sample, on_token)
+        for sample in group:
+            sample.decoded(count)
+            if sample.index in last:
+                self._draw(sample, last[sample.index], on_token)
+
+    def _pending(self, group: list[Sample]) -> int:
+        """Return how many tokens of each sample to decode, at most: all that are pending.
+
+        Of streams llama.cpp computes the same number each and the rest in a pass of its own, so
+        what the calculator put into one sample goes along with the others' next tokens.
+        """
+        counts = [len(sample.tokens_pending) for sample in group]
+        return min(counts) if self.context.layout.streams else max(counts)
+
+    def _draw(self, sample: Sample, place: int, on_token: OnToken | None) -> None:
+        try:
+            self._advance(sample, sample.sampler.draw(self.context.logits(place)))
+        except EngineError as error:
+            self._fail(sample, error)
+        self._show(sample, on_token)
 
     def _isolate(self, group: list[Sample], error: EngineError, on_token: OnToken | None) -> None:
         """Decode again one by one, so that only those fail which llama.cpp cannot decode."""
@@ -189,10 +214,10 @@ class Run:
             self.done[entry[0]] = Completion("", "cancelled", 0)
 
     def _groups(self) -> Iterator[list[Sample]]:
-        """Yield the active samples, as many at once as a batch holds tokens pending."""
+        """Yield the active samples by sequence, as many at once as a batch holds tokens pending."""
         group: list[Sample] = []
         room = self.context.batch
-        for sample in self.active:
+        for sample in sorted(self.active, key=lambda s: s.sequence):
             if len(sample.tokens_pending) > room:
                 yield group
                 group, room = [], self.context.batch

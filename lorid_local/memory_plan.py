@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 from lorid_local.engine import Request, Role
 from lorid_local.errors import EngineError
 from lorid_local.gguf_header import Header
-from lorid_local.llama_run import cells_for
+from lorid_local.kv_cache import Layout, Need, kv_bytes, need
 
 if TYPE_CHECKING:
     from lorid_local.llama import LlamaEngine
 
 MIB = 1 << 20
 PROBLEM_TOKENS = 120  # of a typical word problem and its instruction
-KV_ELEMENT = 2  # bytes, f16
 SAFE_SHARE = 0.5  # of the free memory: a larger context is not made just to measure it
 MEMINFO = Path("/proc/meminfo")
 
@@ -48,7 +47,8 @@ class Plan:
     """What a process takes that draws `width` samples at once, in MiB.
 
     `own` is Python with its libraries, `base` the file that is mapped, `copied` what llama.cpp
-    holds of it in another layout or on a GPU.
+    holds of it in another layout or on a GPU; `single` the one context that --low-memory makes,
+    None if it is the largest role's.
     """
 
     width: int
@@ -57,6 +57,7 @@ class Plan:
     copied: float
     adapters: float
     rooms: tuple[Room, ...]
+    single: float | None = None
 
     @property
     def shared(self) -> float:
@@ -70,8 +71,9 @@ class Plan:
 
     @property
     def low_memory(self) -> float:
-        """What --low-memory makes of it: one context, as large as the largest role's."""
-        return self.shared + max(room.total for room in self.rooms)
+        """What --low-memory makes of it: one context, large enough for every role."""
+        largest = max(room.total for room in self.rooms)
+        return self.shared + (largest if self.single is None else self.single)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -179,32 +181,8 @@ def _rounded(size: float | None) -> float | None:
     return None if size is None else round(size, 2)
 
 
-def kv_bytes(header: Header, cells: int) -> int | None:
-    """Return the bytes of keys and values of `cells` tokens in f16; None if the header lacks it.
-
-    layers x kv heads x (key + value length) x 2 x cells. Models that keep only a window of the
-    tokens, or no keys and values at all in some layers, take less.
-    """
-    layers, heads = header.get("block_count"), header.get("attention.head_count")
-    kv_heads = header.get("attention.head_count_kv", heads)
-    keys = header.get("attention.key_length") or _head_length(header, heads)
-    values = header.get("attention.value_length") or _head_length(header, heads)
-    if not (isinstance(layers, int) and keys and values):
-        return None
-    if isinstance(kv_heads, int):
-        kv_heads = (kv_heads,) * layers
-    if not isinstance(kv_heads, tuple):  # a list that is too long to be kept, or nothing
-        return None
-    return int(sum(kv_heads) * (keys + values) * KV_ELEMENT * cells)
-
-
-def _head_length(header: Header, heads: Any) -> int | None:
-    size = header.get("embedding_length")
-    return size // heads if isinstance(size, int) and isinstance(heads, int) and heads else None
-
-
-def cells(role: Role, max_tokens: Mapping[Role, int], width: int, *, one_problem: bool) -> int:
-    """Return the tokens that a role's context has room for, for problems of PROBLEM_TOKENS.
+def needed(role: Role, max_tokens: Mapping[Role, int], width: int, *, one_problem: bool) -> Need:
+    """Return what a role's context must have room for, for problems of PROBLEM_TOKENS.
 
     Rounds of one problem share IR's and KG's prompt. DR's holds the rules, here as many as KG
     may write, and each round's are others.
@@ -212,7 +190,7 @@ def cells(role: Role, max_tokens: Mapping[Role, int], width: int, *, one_problem
     length = PROBLEM_TOKENS + (max_tokens[Role.KG] if role is Role.DR else 0)
     alike = one_problem and role is not Role.DR
     prompts = [[0 if alike else i] * length for i in range(width)]
-    return cells_for([Request(role, (), max_tokens[role])] * width, prompts, width)
+    return need([Request(role, (), max_tokens[role])] * width, prompts, width)
 
 
 def look(
@@ -233,33 +211,37 @@ def look(
     mapped = sum(size for device, size in engine.weights.items() if device.endswith("_Mapped"))
 
     def plan(at_once: int, one_problem: bool) -> Plan:
-        sizes = {r: cells(r, max_tokens, at_once, one_problem=one_problem) for r in Role}
+        needs = {r: needed(r, max_tokens, at_once, one_problem=one_problem) for r in Role}
+        layouts = {r: engine.layout(n) for r, n in needs.items()}
+        # --low-memory has no streams
+        most = max(needs, key=lambda r: needs[r].together)
+        single = Layout(needs[most].together, at_once + 1)
+        streams = any(layout.streams for layout in layouts.values())
         return Plan(
             at_once,
             own,
             header.path.stat().st_size / MIB,
             sum(engine.weights.values()) - mapped,
             sum(path.stat().st_size for path in adapters) / MIB,
-            tuple(_room(engine, header, r, size, at_once, has) for r, size in sizes.items()),
+            tuple(_room(engine, header, r, layout, has) for r, layout in layouts.items()),
+            _room(engine, header, most, single, has).total if streams else None,
         )
 
     return Memory(plan(min(width, widest), True), plan(widest, False), has)
 
 
-def _room(
-    engine: "LlamaEngine", header: Header, role: Role, size: int, width: int, has: Machine
-) -> Room:
-    needed = kv_bytes(header, size)
-    computed = None if needed is None else needed / MIB
+def _room(engine: "LlamaEngine", header: Header, role: Role, layout: Layout, has: Machine) -> Room:
+    size = kv_bytes(header, layout.total)
+    computed = None if size is None else size / MIB
     if computed is not None and has.free is not None and computed > SAFE_SHARE * has.free:
-        return Room(role, size, computed, None)
+        return Room(role, layout.total, computed, None)
     try:
-        found = engine.buffers(size, width)
+        found = engine.buffers(layout)
     except EngineError:
-        return Room(role, size, computed, None)
+        return Room(role, layout.total, computed, None)
     return Room(
         role,
-        size,
+        layout.total,
         found.get("KV", computed),
         found.get("compute", 0.0) + found.get("output", 0.0),
     )

@@ -28,14 +28,14 @@ class Sample:
         self._shown = 0
         self._decoder: Any = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def pending(self) -> list[tuple[int, int]]:
-        """Return (position, token) of what is to be decoded next."""
-        return list(enumerate(self.tokens_pending, self.position))
+    def pending(self, count: int) -> list[tuple[int, int]]:
+        """Return (position, token) of what is to be decoded next, at most `count`."""
+        return list(enumerate(self.tokens_pending[:count], self.position))
 
-    def decoded(self) -> None:
-        """Note that what was pending is in the KV cache now."""
-        self.position += len(self.tokens_pending)
-        self.tokens_pending = []
+    def decoded(self, count: int) -> None:
+        """Note that the first `count` of what was pending are in the KV cache now."""
+        self.position += len(self.tokens_pending[:count])
+        del self.tokens_pending[:count]
 
     def take(self, token: int, piece: bytes) -> None:
         """Add a token; end where the request says so (`ending`) or max_tokens are reached."""

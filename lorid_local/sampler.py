@@ -1,9 +1,11 @@
 """Draws a token from logits: temperature, then top-p (nucleus), then a seeded draw.
 
 numpy does what a chain of llama.cpp's samplers does, in a tenth of the time on a large
-vocabulary: only tokens that can be in the nucleus are sorted.
+vocabulary: only tokens that weigh something are weighed, only those that can be in the nucleus
+are sorted.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ import numpy as np
 from lorid_local.errors import EngineError
 
 BLOCK = 256  # tokens whose weights are summed in one go
+LOST = 1e-6  # what all tokens left out may weigh together, as a share of the best one's weight
+SPARSE = 16  # one token in so many must weigh something for all to be weighed
 Logits = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -29,10 +33,51 @@ class Sampler:
             raise EngineError("the model computed logits that are not numbers")
         if self.temperature <= 0:
             return best
-        weights = self._weigh(logits, logits[best])
-        if self.top_p >= 1:
-            return self._pick_any(weights)
-        total = float(weights.sum(dtype=np.float64))
+        tokens = self._heavy(logits, logits[best])
+        weights = self._weigh(logits if tokens is None else logits[tokens], logits[best])
+        at = self._pick_any(weights) if self.top_p >= 1 else self._pick_nucleus(weights)
+        return at if tokens is None else int(tokens[at])
+
+    def _heavy(self, logits: Logits, best: np.float32) -> "np.ndarray[Any, Any] | None":
+        """Return the tokens of which all others weigh less than LOST; None if they are many."""
+        reach = self.temperature * math.log(len(logits) / LOST)
+        heavy = logits >= best - np.float32(reach)
+        few = np.count_nonzero(heavy) * SPARSE < len(logits)
+        return np.flatnonzero(heavy) if few else None
+
+    def _weigh(self, logits: Logits, best: np.float32) -> Logits:
+        """Return exp((logits - best) / temperature), shape (blocks, BLOCK), filled up with zeros.
+
+        The memory is used again by the next call.
+        """
+        count = len(logits)
+        size = -(-count // BLOCK) * BLOCK
+        if len(self._room) < size:
+            self._room = np.empty(size, np.float32)
+        room = self._room[:count]
+        with np.errstate(over="ignore"):  # a tiny temperature: all others fall to weight 0
+            np.subtract(logits, best, out=room)
+            np.divide(room, np.float32(self.temperature), out=room)
+        np.exp(room, out=room)
+        self._room[count:size] = 0
+        return self._room[:size].reshape(-1, BLOCK)
+
+    def _pick_any(self, weights: Logits) -> int:
+        """Return an index of all, drawn by weight: first its block is found, then its place."""
+        sums = _block_sums(weights).cumsum()
+        wanted = self._random.random() * sums[-1]
+        block = min(int(np.searchsorted(sums, wanted, side="right")), len(sums) - 1)
+        inside = weights[block].cumsum(dtype=np.float64)
+        if block:
+            wanted -= sums[block - 1]
+        at = int(np.searchsorted(inside, wanted, side="right"))
+        # rounding must not lead past the last token of the block that has a weight
+        return block * BLOCK + min(at, int(np.searchsorted(inside, inside[-1])))
+
+    def _pick_nucleus(self, weights: Logits) -> int:
+        """Return an index of the fewest that together hold top_p of the weight, by weight."""
+        total = float(_block_sums(weights).sum())
+        weights = weights.reshape(-1)
         # all tokens below this weight together are less than what top-p cuts off
         floor = (1 - self.top_p) * total / len(weights)
         able = np.flatnonzero(weights > floor)
@@ -41,29 +86,13 @@ class Sampler:
         size = int(np.searchsorted(sums, self.top_p * total)) + 1
         return int(able[self._pick(sums[:size])])
 
-    def _weigh(self, logits: Logits, best: np.float32) -> Logits:
-        """Return exp((logits - best) / temperature), in memory that is used again."""
-        if self._room.shape != logits.shape:
-            self._room = np.empty_like(logits)
-        with np.errstate(over="ignore"):  # a tiny temperature: all others fall to weight 0
-            np.subtract(logits, best, out=self._room)
-            np.divide(self._room, np.float32(self.temperature), out=self._room)
-        return np.exp(self._room, out=self._room)
-
-    def _pick_any(self, weights: Logits) -> int:
-        """Return an index of all, drawn by weight: first its block is found, then its place."""
-        starts = np.arange(0, len(weights), BLOCK)
-        sums = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
-        wanted = self._random.random() * sums[-1]
-        block = min(int(np.searchsorted(sums, wanted, side="right")), len(sums) - 1)
-        inside = weights[block * BLOCK :][:BLOCK].cumsum(dtype=np.float64)
-        if block:
-            wanted -= sums[block - 1]
-        at = int(np.searchsorted(inside, wanted, side="right"))
-        # rounding must not lead past the last token of the block that has a weight
-        return block * BLOCK + min(at, int(np.searchsorted(inside, inside[-1])))
-
     def _pick(self, sums: Any) -> int:
         """Return an index, drawn in proportion to the steps of `sums`."""
         at = int(np.searchsorted(sums, self._random.random() * sums[-1], side="right"))
         return min(at, len(sums) - 1)
+
+
+def _block_sums(weights: Logits) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Return each row's sum; einsum takes a quarter of the time of np.sum over so short rows."""
+    sums: np.ndarray[Any, np.dtype[np.float64]] = np.einsum("ij->i", weights).astype(np.float64)
+    return sums

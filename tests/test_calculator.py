@@ -1,5 +1,6 @@
 """The calculator: what follows `<<48/2=`, and that the engine puts it into each sample."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,31 @@ def test_a_result_that_completes_a_stop_string_ends_the_sample(parrot: Engines) 
 def test_a_batch_smaller_than_all_results_is_run_in_parts(parrot: Engines) -> None:
     done = parrot(STEP + "7", batch=8).generate([ask() for _ in range(6)])
     assert [c.text for c in done] == [STEP + "15>>"] * 6
+
+
+@pytest.mark.parametrize("stream_mib", [512, 0])
+def test_results_in_streams_go_along_with_the_others_next_tokens(
+    parrot: Engines, stream_mib: int
+) -> None:
+    """In streams a sample with more pending than the others would cost a pass of its own."""
+    engine = parrot(STEP + "7", width=6, stream_mib=stream_mib)
+    asked = [ask(max_tokens=200, calculator=n != 2) for n in range(6)]
+    engine.generate(asked)
+    context = engine._states[Role.IR].context
+    assert context.layout.streams == bool(stream_mib)
+    decode, tokens = context.decode, []
+
+    def counted(slots: Any) -> None:
+        tokens.append(Counter(slot.sequence for slot in slots))
+        decode(slots)
+
+    context.decode = counted  # type: ignore[method-assign]
+    done = [c.text.removeprefix(STEP) for c in engine.generate(asked)]
+    assert done == ["15>>"] * 2 + ["7"] + ["15>>"] * 3
+    assert {len(set(each.values())) for each in tokens} == ({1} if stream_mib else {1, 2})
+    tokens.clear()
+    assert draw(engine, max_tokens=200).text == STEP + "15>>"
+    assert max(each.total() for each in tokens) == 4  # alone it takes all at once: '=15>>'
 
 
 def test_the_result_is_streamed(parrot: Engines) -> None:

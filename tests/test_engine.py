@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lorid_local.engine import Completion, Part, Request, Role
 from lorid_local.errors import ContextOverflow, EngineError
+from lorid_local.kv_cache import Layout
 from lorid_local.llama import LlamaEngine, Options
 from lorid_local.llama_native import Context, Model, Slot
 from lorid_local.sampler import Sampler
@@ -160,7 +161,7 @@ def test_the_kept_prompt_changes_nothing(shared: LlamaEngine) -> None:
 def test_temperature_is_applied_before_top_p(base: Path) -> None:
     """By hand: the nucleus at T differs from the nucleus of the plain logits (see DESIGN 4)."""
     model = Model(base, 0)
-    context = Context(model, cells=256, sequences=1, threads=1, batch=64)
+    context = Context(model, Layout(256, 1), threads=1, batch=64)
     tokens = model.tokenize(EGGS, False)
     context.decode([Slot(t, i, 0, i == len(tokens) - 1) for i, t in enumerate(tokens)])
     logits = context.logits(len(tokens) - 1).copy()

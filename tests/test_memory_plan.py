@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lorid_local.engine import Part, Request, Role
-from lorid_local.gguf_header import Header, read_header
+from lorid_local.gguf_header import read_header
+from lorid_local.kv_cache import Layout, kv_bytes
 from lorid_local.llama import LlamaEngine, Options
 from lorid_local.memory_plan import (
     MIB,
@@ -17,10 +18,9 @@ from lorid_local.memory_plan import (
     Plan,
     Room,
     Verdict,
-    cells,
-    kv_bytes,
     look,
     machine,
+    needed,
     peak,
 )
 from tests.test_engine_loading import write_lora
@@ -37,6 +37,7 @@ def test_sums() -> None:
     assert ONE.shared == 170.0
     assert ONE.total == 206.0
     assert ONE.low_memory == 185.0  # the largest role's context alone
+    assert replace(ONE, single=9.0).low_memory == 179.0
     unknown = replace(ONE, own=None, rooms=(Room(Role.IR, 9, None, None),))
     assert unknown.total == 130.0
 
@@ -126,28 +127,11 @@ def test_as_data() -> None:
 
 
 def test_rounds_of_one_problem_share_their_prompt() -> None:
-    assert cells(Role.IR, TOKENS, 4, one_problem=True) == 256  # 120 + 4 x 30, in steps of 256
-    assert cells(Role.IR, TOKENS, 4, one_problem=False) == 768  # 120 + 4 x (120 + 30)
+    # 120 + 4 x 30, in steps of 256
+    assert needed(Role.IR, TOKENS, 4, one_problem=True).together == 256
+    assert needed(Role.IR, TOKENS, 4, one_problem=False).together == 768  # 120 + 4 x (120 + 30)
     # DR's prompt holds the rules, which differ
-    assert cells(Role.DR, TOKENS, 4, one_problem=True) == 1280  # 170 + 4 x (170 + 60)
-
-
-def header(**metadata: object) -> Header:
-    """Return a header of 2 layers with 4 heads of 16, changed."""
-    known: dict[str, object] = {"block_count": 2, "attention.head_count": 4, "embedding_length": 64}
-    changed = {f"llama.{k.replace('__', '.')}": v for k, v in metadata.items()}
-    keys = {f"llama.{k}": v for k, v in known.items()} | changed
-    return Header(Path("x"), {"general.architecture": "llama", **keys}, {}, 0)
-
-
-def test_keys_and_values_are_computed_from_the_header() -> None:
-    assert kv_bytes(header(), 10) == 2 * 4 * (16 + 16) * 2 * 10
-    assert kv_bytes(header(attention__head_count_kv=1), 10) == 2 * 1 * 32 * 2 * 10
-    assert kv_bytes(header(attention__head_count_kv=(1, 4)), 10) == 5 * 32 * 2 * 10
-    assert kv_bytes(header(attention__key_length=8), 1) == 2 * 4 * (8 + 16) * 2
-    assert kv_bytes(header(block_count="two"), 1) is None
-    assert kv_bytes(header(embedding_length=None), 1) is None
-    assert kv_bytes(header(attention__head_count_kv="many"), 1) is None
+    assert needed(Role.DR, TOKENS, 4, one_problem=True).together == 1280  # 170 + 4 x (170 + 60)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +148,7 @@ def test_the_plan_is_what_llama_cpp_takes(base: Path, tmp_path: Path) -> None:
         request = Request(Role.IR, (Part(text),), TOKENS[Role.IR], temperature=1.0)
         engine.generate([replace(request, seed=seed) for seed in range(4)])
         used = engine._states[Role.IR].context
-    assert (used.cells, used.sequences) == (room.cells, 4 + 1)
+    assert (used.layout.total, used.layout.sequences) == (room.cells, 4 + 1)
     computed = kv_bytes(read_header(base), room.cells)
     assert computed and room.kv == pytest.approx(computed / MIB, abs=0.01)
     assert room.compute and room.compute > 0
@@ -172,6 +156,19 @@ def test_the_plan_is_what_llama_cpp_takes(base: Path, tmp_path: Path) -> None:
     assert memory.one.base == base.stat().st_size / MIB
     assert memory.one.adapters == lora.stat().st_size / MIB
     assert memory.one.own == 50.0
+
+
+def test_low_memory_takes_one_cache_without_streams(base: Path) -> None:
+    with LlamaEngine(base, options=Options(threads=1)) as engine:
+        many = look(engine, read_header(base), [], TOKENS, 1, 50.0).many
+        assert engine.layout(needed(Role.KG, TOKENS, 16, one_problem=False)).streams
+    largest = needed(Role.DR, TOKENS, 16, one_problem=False)
+    with LlamaEngine(base, options=Options(threads=1, low_memory=True)) as engine:
+        layout = engine.layout(largest)
+        taken = sum(engine.buffers(layout).values())
+    assert layout == Layout(largest.together, 17)
+    assert many.low_memory == pytest.approx(many.shared + taken, abs=0.5)
+    assert many.low_memory < many.shared + max(room.total for room in many.rooms)
 
 
 def test_a_context_too_large_to_try_is_computed(

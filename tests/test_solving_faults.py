@@ -13,6 +13,7 @@ from lorid_local.answers import Answer
 from lorid_local.batch import solve_all
 from lorid_local.engine import Part, Request, Role
 from lorid_local.errors import EngineError
+from lorid_local.kv_cache import Layout
 from lorid_local.llama import LlamaEngine, Options
 from lorid_local.llama_native import Slot
 from lorid_local.loop import LoopSettings, RoleSettings, RoleTable, finish, solve
@@ -122,13 +123,13 @@ def fill(engine: LlamaEngine, left: int) -> None:
     context, state = engine._states[Role.IR].context, engine._states[Role.IR]
     context.clear()
     state.kept = []
-    for at in range(context.cells - left):
-        context.decode([Slot(5, at, context.sequences - 1, False)])
+    for at in range(context.layout.cells - left):
+        context.decode([Slot(5, at, context.layout.sequences - 1, False)])
 
 
 def test_a_context_that_is_full_costs_no_more_than_it_must(babbling: LlamaEngine) -> None:
     whole = babbling.generate(EIGHT)
-    assert babbling._states[Role.IR].context.cells == 512
+    assert babbling._states[Role.IR].context.layout == Layout(512, 9)
     fill(babbling, 160)
     done = babbling.generate(EIGHT[:6])
     reasons = [completion.finish_reason for completion in done]

@@ -21,6 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lorid_local import llama_native
+from lorid_local.kv_cache import Layout
 from tests.tiny import CONTEXT, _add_tokenizer, _written
 
 TOKENS = [1, *range(20, 29), 2, 260, 270, 7, 99, 281]
@@ -316,9 +317,7 @@ class Bench:
             self.loaded[base] = llama_native.Model(base, 0)
         model, count = self.loaded[base], len(TOKENS)
         with _exact():
-            context = llama_native.Context(
-                model, cells=256, sequences=count, threads=1, batch=count
-            )
+            context = llama_native.Context(model, Layout(256, count), threads=1, batch=count)
         if adapter:
             context.set_adapter(model.load_adapter(adapter), scale)
         context.decode([llama_native.Slot(t, i, 0, True) for i, t in enumerate(TOKENS)])
