@@ -248,11 +248,11 @@ LONG += ["the answer is ", "the answer is 1\n", "1 000 ", "twenty ", "a. A", "\\
 def test_long_text_takes_linear_time(piece: str) -> None:
     text = (piece * 100_000)[:100_000]
     for prefix in ("", "#### ", "The answer is: "):
-        start = time.process_time()
+        start = time.thread_time()
         find(prefix + text)
         read(prefix + text)
         vote(prefix + text, "stop")
-        assert time.process_time() - start < 0.5
+        assert time.thread_time() - start < 0.5
 
 
 def test_imports_the_standard_library_alone() -> None:

@@ -128,6 +128,6 @@ def test_steps_are_the_well_formed_ones() -> None:
 
 @pytest.mark.parametrize("piece", ["<<", "<<1", "<<1=", "<<1=1>>", "=", "<", "<<(("])
 def test_false_steps_takes_linear_time(piece: str) -> None:
-    start = time.process_time()
+    start = time.thread_time()
     false_steps((piece * 100_000)[:100_000])
-    assert time.process_time() - start < 0.5
+    assert time.thread_time() - start < 0.5

@@ -158,10 +158,10 @@ def test_a_file_of_holes_is_refused_at_once(tmp_path: Path) -> None:
     with open(weights, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         file.truncate(8 + len(text) + size)
-    started = time.process_time()
+    started = time.thread_time()
     with pytest.raises(LoridError, match=re.escape("has lora_A and no usable lora_B")):
         pipeline.plan(adapter, tiny_llama_gguf(tmp_path / "base.gguf"))
-    assert time.process_time() - started < 5
+    assert time.thread_time() - started < 5
 
 
 @pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors.index.json"])

@@ -168,7 +168,6 @@ def test_low_memory_takes_one_cache_without_streams(base: Path) -> None:
         taken = sum(engine.buffers(layout).values())
     assert layout == Layout(largest.together, 17)
     assert many.low_memory == pytest.approx(many.shared + taken, abs=0.5)
-    assert many.low_memory < many.shared + max(room.total for room in many.rooms)
 
 
 def test_a_context_too_large_to_try_is_computed(
