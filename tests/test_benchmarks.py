@@ -50,8 +50,11 @@ def test_each_ratio_is_of_its_own_two_sides() -> None:
         "wall, lorid alike / stock": 1.5,
         "peak, lorid alike / stock": 1.5,
     }
-    speeds = [{"peer": {"1": 4.0, "8": 2.0}, "plain": {"1": 2.0, "8": 2.0},
-               "adapter": {"1": 1.0, "8": 0.5}}]  # fmt: skip
+    apart, shared = "--no-kv-unified", "--kv-unified"
+    engine = {"plain": {"1": 2.0, "8": 2.0}, "adapter": {"1": 1.0, "8": 0.5}}
+    speeds = [engine | {apart: {"1": 4.0, "8": 1.0}, shared: {"1": 3.0, "8": 2.0}}] * 2
+    # the faster cache by all pairs, not by each
+    speeds += [engine | {apart: {"1": 4.0, "8": 9.0}, shared: {"1": 5.0, "8": 2.0}}]
     found = {f.name: (f.median, f.reach) for f in engine_vs_batched_bench.figures(speeds)}
     assert found == {
         "plain, width 1": (0.5, 0.92),
