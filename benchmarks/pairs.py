@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import click
 
+from lorid_local import whole_file
 from lorid_local.bench import cpu_name
 from lorid_local.cores import usable_cores
 
@@ -163,9 +164,7 @@ class Turns:
             "turns": self.found,
         }
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        part = self.out.with_name(self.out.name + ".part")
-        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, self.out)
+        whole_file.write(self.out, [json.dumps(record, indent=1), "\n"])
 
 
 def resumable(command: Command) -> Command:

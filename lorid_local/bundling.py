@@ -21,10 +21,11 @@ from lorid_local.loop import LoopSettings, RoleSettings
 CALCULATED = (Role.IR, Role.DR)  # of our own profiles: they write <<48/2=24>>
 # tokens that our own profiles' targets need (train/LOG.md)
 MAX_TOKENS = {Role.IR: 128, Role.KG: 160, Role.DR: 320}
-# the authors' code: t = 20, T = 1.5, top_p = 0.9, 1,024 new tokens, answers pooled over rounds
-# (its top_k of 50 is not applied)
+# the authors' code: t = 20, no greedy round, 1,024 new tokens, answers pooled over rounds
 AUTHORS_ROUNDS, AUTHORS_TOKENS = 20, 1024
-AUTHORS_SAMPLING: dict[str, Any] = {"temperature": 1.5, "top_p": 0.9}
+AUTHORS_SAMPLING: dict[str, Any] = {
+    "temperature": 1.5, "top_p": 0.9, "top_k": 50, "greedy_first": False
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ class Part:
 class Request:
     """One sample to draw.
 
-    temperature 0 means greedy; otherwise temperature is applied before top_p, as in
-    Hugging Face and vLLM. `stop` strings end the sample and are not part of its text; a whole
-    line that begins with `last_line` and a number ends it too, and stays in its text.
+    temperature 0 means greedy; otherwise temperature is applied first, then top_k (0: all tokens),
+    then top_p, as in Hugging Face and vLLM. `stop` strings end the sample and are not part of its
+    text; a whole line that begins with `last_line` and a number ends it too, and stays in its text.
     A text that says the same line, or the same two or three, `repeats` times in a row ends as
     'repeated'; 0: never.
     `calculator` asks for exact results behind `<<48/2=` (see `calculator`). `latex` tells who
@@ -53,6 +53,7 @@ class Request:
     repeats: int = 0
     calculator: bool = False
     latex: bool = False
+    top_k: int = 0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ MAX_ROUNDS = 100
 
 @dataclass(frozen=True)
 class RoleSettings:
-    """How one role is asked. Round 1 is always greedy; temperature and top_p rule the rest.
+    """How one role is asked. Round 1 is greedy if `greedy_first`; temperature, top_k (0: all
+    tokens) and top_p rule the rest.
 
     `chat` None is the prompt profile's own frame. `repeats`: of 2,758 dev samples of the
     bundled adapters 5 said lines 3 times in a row and came to an answer all the same, none to the
@@ -33,6 +34,8 @@ class RoleSettings:
     sha256: str = ""
     temperature: float = 0.7
     top_p: float = 0.95
+    top_k: int = 0
+    greedy_first: bool = True
     stop: tuple[str, ...] = ()
     last_line: str = ""
     repeats: int = 4
@@ -47,6 +50,8 @@ class RoleSettings:
             raise ValueError(f"temperature must lie in 0 to 5, got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be at least 1, or 0 (all tokens), got {self.top_k}")
         if self.repeats < 0 or self.repeats == 1:
             raise ValueError(f"repeats must be at least 2, or 0 (never), got {self.repeats}")
 
@@ -261,7 +266,7 @@ def request(
 ) -> Request:
     """Return what `role` is asked in round `number` of a solve with `seed`."""
     settings = roles.of(role)
-    greedy = number == 1
+    greedy = number == 1 and settings.greedy_first
     return Request(
         role=role,
         prompt=prompts.profile(settings.prompt).parts(role, question, rules, settings.chat),
@@ -269,6 +274,7 @@ def request(
         seed=round_seed(seed, role, number),
         temperature=0.0 if greedy else settings.temperature,
         top_p=1.0 if greedy else settings.top_p,
+        top_k=0 if greedy else settings.top_k,
         stop=settings.stop,
         last_line=settings.last_line,
         repeats=settings.repeats,

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 from lorid_local import bundle as bundles
+from lorid_local import verified
 from lorid_local.base_type import cache_folder
 from lorid_local.engine import Role
 from lorid_local.errors import InputError, did_you_mean
 from lorid_local.evaluate import places
+from lorid_local.models import shelf
 from lorid_local.tutor.store import FILE, folder
 
 
@@ -28,6 +30,14 @@ def _cache(_: bundles.Bundle) -> list[Path]:
     return [cache_folder()]
 
 
+def _verified(_: bundles.Bundle) -> list[Path]:
+    return [verified.folder()]
+
+
+def _models(_: bundles.Bundle) -> list[Path]:
+    return [shelf.folder()]
+
+
 def _samples(_: bundles.Bundle) -> list[Path]:
     return [places.folder()]
 
@@ -41,6 +51,8 @@ PLACES = {
     "adapters": _adapters,
     "base": _base,
     "cache": _cache,
+    "verified": _verified,
+    "models": _models,
     "samples": _samples,
     "progress": _progress,
 }

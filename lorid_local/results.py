@@ -1,11 +1,10 @@
 """A solve's outcome as JSON, and the file of --trace, written whole or not at all."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from lorid_local import batch
+from lorid_local import batch, whole_file
 from lorid_local.calibration import Calibration, Sureness, sureness
 from lorid_local.errors import ContextOverflow, OutputError
 from lorid_local.problems import Problem
@@ -49,34 +48,18 @@ def check_trace(path: Path) -> None:
         raise _unwritable(path, "it is a folder")
     if path.exists() and not path.is_file():  # a device: writing is the only way to know
         return
-    part = _part(path)
     try:
-        part.touch()
-        part.unlink()
+        whole_file.check(path)
     except OSError as error:
         raise _unwritable(path, error.strerror) from None
 
 
 def write_trace(path: Path, data: Any) -> None:
     """Write a file whole or not at all; raises OutputError (the answer is printed by then)."""
-    text = as_json(data, indent=1) + "\n"
-    part = _part(path)
     try:
-        if path.exists() and not path.is_file():  # os.replace would remove /dev/stdout, as root
-            path.write_text(text, encoding="utf-8")
-            return
-        try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        whole_file.write(path, [as_json(data, indent=1), "\n"])
     except OSError as error:
         raise _unwritable(path, error.strerror) from None
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
 
 
 def _unwritable(path: Path, reason: str | None) -> OutputError:

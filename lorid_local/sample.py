@@ -18,7 +18,10 @@ class Sample:
     def __init__(self, index: int, request: Request, sequence: int, prompt: list[int]) -> None:
         self.index, self.request, self.sequence, self.prompt = index, request, sequence, prompt
         self.sampler = Sampler(
-            temperature=request.temperature, top_p=request.top_p, seed=request.seed
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed,
+            top_k=request.top_k,
         )
         self.position = len(prompt) - 1
         self.tokens_pending = prompt[-1:]

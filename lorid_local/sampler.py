@@ -1,4 +1,4 @@
-"""Draws a token from logits: temperature, then top-p (nucleus), then a seeded draw.
+"""Draws a token from logits: temperature, top-k, top-p (nucleus), then a seeded draw.
 
 numpy does what a chain of llama.cpp's samplers does, in a tenth of the time on a large
 vocabulary: only tokens that weigh something are weighed, only those that can be in the nucleus
@@ -19,10 +19,10 @@ Logits = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Sampler:
-    """One sample's way of drawing; greedy at temperature 0."""
+    """One sample's way of drawing; greedy at temperature 0, `top_k` 0 keeps all tokens."""
 
-    def __init__(self, *, temperature: float, top_p: float, seed: int) -> None:
-        self.temperature, self.top_p = temperature, top_p
+    def __init__(self, *, temperature: float, top_p: float, seed: int, top_k: int = 0) -> None:
+        self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
         self._room: Logits = np.empty(0, np.float32)
         self._random = np.random.default_rng(seed % 2**64)
 
@@ -33,7 +33,7 @@ class Sampler:
             raise EngineError("the model computed logits that are not numbers")
         if self.temperature <= 0:
             return best
-        tokens = self._heavy(logits, logits[best])
+        tokens = self._likeliest(logits, self._heavy(logits, logits[best]))
         weights = self._weigh(logits if tokens is None else logits[tokens], logits[best])
         at = self._pick_any(weights) if self.top_p >= 1 else self._pick_nucleus(weights)
         return at if tokens is None else int(tokens[at])
@@ -44,6 +44,16 @@ class Sampler:
         heavy = logits >= best - np.float32(reach)
         few = np.count_nonzero(heavy) * SPARSE < len(logits)
         return np.flatnonzero(heavy) if few else None
+
+    def _likeliest(
+        self, logits: Logits, tokens: "np.ndarray[Any, Any] | None"
+    ) -> "np.ndarray[Any, Any] | None":
+        """Return the top_k of the tokens (None: all), and those that tie with the last of them."""
+        held = logits if tokens is None else logits[tokens]
+        if not 0 < self.top_k < len(held):
+            return tokens
+        among = np.flatnonzero(held >= np.partition(held, -self.top_k)[-self.top_k])
+        return among if tokens is None else tokens[among]
 
     def _weigh(self, logits: Logits, best: np.float32) -> Logits:
         """Return exp((logits - best) / temperature), shape (blocks, BLOCK), filled up with zeros.

@@ -36,13 +36,15 @@ def worst(statuses: Sequence[str]) -> int:
     return next((code for code in WORST_FIRST if code in codes), EXIT_AGREED)
 
 
-def stored(path: Path, todo: Sequence[Problem], settings: Record) -> list[Record]:
-    """Return the results that `path` holds already; a line that was cut off is removed.
+def stored(path: Path, todo: Sequence[Problem], settings: Record, *, mend: bool) -> list[Record]:
+    """Return the results that `path` holds already and that stay.
 
     They must be of the first problems of `todo` and of the same `settings` (keys of a result).
-    Raises InputError if they are not, OutputError if the file cannot be mended.
+    `mend` removes from the file what does not stay: a line that was cut off, and all from an
+    interrupted one on; nobody else may be writing to it then (`sink`). Raises InputError if they
+    are of another run, OutputError if the file cannot be mended.
     """
-    lines = whole_lines(path)
+    lines = whole_lines(path, mend=mend)
     records = [_record(path, n, line) for n, line in enumerate(lines, 1)]
     for number, record in enumerate(records, 1):
         expected = {**settings, "question": None if number > len(todo) else _text(todo[number - 1])}
@@ -54,13 +56,12 @@ def stored(path: Path, todo: Sequence[Problem], settings: Record) -> list[Record
                 )
     # what was interrupted is done again, and all behind it
     ended = next((i for i, r in enumerate(records) if r.get("status") == "interrupted"), None)
-    if ended is not None:
+    if ended is not None and mend:
         _keep(path, lines[:ended])
-        records = records[:ended]
-    return records
+    return records[:ended]
 
 
-def whole_lines(path: Path, *, mend: bool = True) -> list[bytes]:
+def whole_lines(path: Path, *, mend: bool) -> list[bytes]:
     """Return the lines of a file of results, none if it is not there.
 
     A last line that was cut off is left out, and with `mend` removed from the file. Raises

@@ -54,6 +54,7 @@ class Flags:
     seed: int = 0
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
     n_predict: int | None = None
     ctx_size: int | None = None
     threads: int | None = None
@@ -86,7 +87,7 @@ def run(flags: Flags) -> int:
     todo = problems.from_file(flags.file) if flags.file else _one(flags)
     chosen = bundles.find(flags.bundle or bundles.DEFAULT)
     setup = settle(chosen.contents, flags)
-    done = _done(flags, todo, setup)
+    done = _done(flags, todo, setup, mend=False)
     if len(done) == len(todo):
         _note(f"{flags.output}: all {len(done)} results are there already.")
         return _end_of_file(flags, done)
@@ -95,13 +96,13 @@ def run(flags: Flags) -> int:
         setup = asked(setup, chosen, flags, engine)
         solver = _Solver(engine, setup, interrupted, flags)
         if flags.file:
-            return _solve_file(solver, todo, done)
+            return _solve_file(solver, todo)
         return _solve_one(solver, todo[0], flags)
 
 
 def settle(contents: bundles.BundleFile, flags: Flags) -> Setup:
     """Return the bundle's settings with the flags put over them; raises InputError."""
-    changes = {"temperature": flags.temperature, "top_p": flags.top_p}
+    changes = {"temperature": flags.temperature, "top_p": flags.top_p, "top_k": flags.top_k}
     changes |= {"max_tokens": flags.n_predict}
     changed: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
     if flags.no_calculator:
@@ -311,25 +312,29 @@ def _solve_one(solver: _Solver, problem: problems.Problem, flags: Flags) -> int:
     return solve_file.EXITS[trace.status]
 
 
-def _solve_file(
-    solver: _Solver, todo: list[problems.Problem], done: list[solve_file.Record]
-) -> int:
-    """Write a JSON line for each problem behind those `done`, in order."""
+def _solve_file(solver: _Solver, todo: list[problems.Problem]) -> int:
+    """Write a JSON line for each problem that has none yet, in order."""
     flags, calibration = solver.flags, solver.setup.calibration
-    rest = todo[len(done) :]
-    with (
-        solve_file.progress(len(done), len(todo), quiet=flags.quiet) as told,
-        solve_file.sink(flags.output, lambda r: results.as_json(r, sys.stdout.encoding)) as write,
-    ):
-        for problem, outcome in zip(rest, solver.solve_all(p.text for p in rest), strict=False):
-            record = results.of_line(problem, outcome, calibration)
-            write(record)
-            done.append(_kept(record, flags))
-            told(record["status"])
+    with solve_file.sink(flags.output, _as_json) as write:
+        # read again, now that no other process writes to it
+        done = _done(flags, todo, solver.setup, mend=True)
+        rest = todo[len(done) :]
+        with solve_file.progress(len(done), len(todo), quiet=flags.quiet) as told:
+            for problem, outcome in zip(rest, solver.solve_all(p.text for p in rest), strict=False):
+                record = results.of_line(problem, outcome, calibration)
+                write(record)
+                done.append(_kept(record, flags))
+                told(record["status"])
     return _end_of_file(flags, done)
 
 
-def _done(flags: Flags, todo: list[problems.Problem], setup: Setup) -> list[solve_file.Record]:
+def _as_json(record: solve_file.Record) -> str:
+    return results.as_json(record, sys.stdout.encoding)
+
+
+def _done(
+    flags: Flags, todo: list[problems.Problem], setup: Setup, *, mend: bool
+) -> list[solve_file.Record]:
     """Return the results that --output holds already, which are not solved again."""
     if not flags.output:
         return []
@@ -338,7 +343,8 @@ def _done(flags: Flags, todo: list[problems.Problem], setup: Setup) -> list[solv
         "protocol": setup.loop.protocol,
         "max_rounds": setup.loop.rounds,
     }
-    return [_kept(record, flags) for record in solve_file.stored(flags.output, todo, settings)]
+    records = solve_file.stored(flags.output, todo, settings, mend=mend)
+    return [_kept(record, flags) for record in records]
 
 
 def _kept(record: solve_file.Record, flags: Flags) -> solve_file.Record:

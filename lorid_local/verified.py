@@ -8,12 +8,11 @@ Damage on the disk that changes none of these goes unnoticed; `lorid doctor` rea
 import hashlib
 import os
 import re
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from lorid_local import base
+from lorid_local import base, whole_file
 from lorid_local.base_type import cache_folder
 from lorid_local.errors import OutputError
 
@@ -45,9 +44,14 @@ def _settled(path: Path) -> bool:
     return time.time() - max(told.st_mtime, told.st_ctime) > SETTLED
 
 
+def folder() -> Path:
+    """Return the folder of the notes, beside that of the bases."""
+    return cache_folder().parent / "verified"
+
+
 def _note(path: Path) -> Path:
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
-    return cache_folder().parent / "verified" / name
+    return folder() / name
 
 
 def _remembered(note: Path, stamp: str) -> str:
@@ -62,11 +66,4 @@ def _remember(note: Path, text: str) -> None:
     """Write the note whole or not at all; a note that cannot be written costs time only."""
     with suppress(OSError):
         note.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, part = tempfile.mkstemp(".part", ".", note.parent)
-        try:
-            with open(descriptor, "w", encoding="ascii") as file:
-                file.write(text)
-            os.replace(part, note)
-        except OSError:
-            os.unlink(part)
-            raise
+        whole_file.write(note, [text], "ascii")

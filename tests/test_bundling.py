@@ -89,7 +89,8 @@ def test_the_authors_settings(
     for role in Role:
         chosen = contents.roles.of(role)
         assert (chosen.prompt, chosen.max_tokens) == (profile, 1024)
-        assert (chosen.temperature, chosen.top_p, chosen.calculator) == (1.5, 0.9, False)
+        assert (chosen.temperature, chosen.top_p, chosen.top_k) == (1.5, 0.9, 50)
+        assert not chosen.greedy_first and not chosen.calculator
 
 
 def test_a_folder_that_can_move(adapters: dict[Role, Path], base: Path, tmp_path: Path) -> None:

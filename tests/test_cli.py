@@ -169,6 +169,10 @@ def test_an_unknown_flag_is_named_with_its_neighbour() -> None:
         ),
         ("--top-p 2", "Error: top_p must lie in (0, 1], got 2.0\nHint: lorid solve --help"),
         ("--top-p nan", "Error: top_p must lie in (0, 1], got nan\nHint: lorid solve --help"),
+        (
+            "--top-k -1",
+            "Error: top_k must be at least 1, or 0 (all tokens), got -1\nHint: lorid solve --help",
+        ),
         ("--temp -1", "Error: temperature must lie in 0 to 5, got -1.0\nHint: lorid solve --help"),
         ("-n 0", "Error: max_tokens must be at least 1, got 0\nHint: lorid solve --help"),
         ("--timeout -1", "Error: --timeout -1.0: expected seconds above 0"),

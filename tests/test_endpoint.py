@@ -54,8 +54,8 @@ def test_llama_server_is_sent_tokens_and_an_adapter_by_id() -> None:
     assert body.pop("lora") == [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 0.0},
                                 {"id": 2, "scale": 1.0}]  # fmt: skip
     assert body == {"n_predict": 40, "temperature": 0.5, "top_p": 0.9, "seed": 7, "stream": True,
-                    "samplers": ["temperature", "top_p"], "cache_prompt": False,
-                    "return_tokens": True}  # fmt: skip
+                    "samplers": ["temperature", "top_k", "top_p"], "cache_prompt": False,
+                    "top_k": 0, "return_tokens": True}  # fmt: skip
 
 
 def test_an_openai_server_is_sent_text_and_a_model_a_role() -> None:
@@ -68,6 +68,15 @@ def test_an_openai_server_is_sent_text_and_a_model_a_role() -> None:
     assert body == {"model": "lorid-ir", "prompt": "<|im_start|>2< |im_end|>\n", "max_tokens": 40,
                     "temperature": 0.5, "top_p": 0.9, "seed": 7, "stream": True,
                     "stream_options": {"include_usage": True}}  # fmt: skip
+
+
+def test_top_k_is_sent_where_it_is_asked_for() -> None:
+    with openai_server(echo) as seen, EndpointEngine(seen.url, THREE, QUICK) as engine:
+        engine.generate([replace(IR, top_k=50)])
+        assert seen.asked[-1][1]["top_k"] == 50
+    with llama_server(echo) as served, EndpointEngine(served.url, THREE, QUICK) as engine:
+        engine.generate([replace(IR, top_k=50)])
+        assert served.samples[-1]["top_k"] == 50
 
 
 @pytest.mark.parametrize("owner", ["vllm", "other"])

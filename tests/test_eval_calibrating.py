@@ -1,5 +1,6 @@
 """What `lorid eval --calibrate` counts and writes: the rest of a bundle.toml stays as it is."""
 
+import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -183,7 +184,7 @@ def test_a_bundle_that_cannot_be_written_stays(
 ) -> None:
     path = tmp_path / "bundle.toml"
     path.write_text(HEAD)
-    (tmp_path / "bundle.toml.part").mkdir()
+    (tmp_path / f".bundle.toml.{os.getpid()}.part").mkdir()
     monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)  # it is no file
     with pytest.raises(OutputError) as raised:
         save(path, calibrated(HEAD, NEW), ["calibration"])

@@ -4,10 +4,12 @@ How it ends before t, and what its trace says, is in test_loop_endings.py.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from lorid_local import loop
 from lorid_local.engine import Completion, Request, Role
 from lorid_local.judging import best_guess
 from lorid_local.loop import (
@@ -17,6 +19,7 @@ from lorid_local.loop import (
     Judged,
     LoopSettings,
     RoleSettings,
+    RoleTable,
     round_seed,
     steps,
 )
@@ -65,6 +68,16 @@ def test_later_rounds_are_sampled_with_the_role_settings_and_their_own_seeds() -
         assert [r.seed for r in asked] == [round_seed(7, role, n) for n in (1, 2, 3)]
         assert {r.max_tokens for r in asked} == {settings.max_tokens}
         assert {r.stop for r in asked} == {settings.stop}
+
+
+def test_a_role_may_be_warm_from_the_first_round_on() -> None:
+    """The authors' code draws no round greedily."""
+    warm = {r.value: replace(table().of(r), greedy_first=False, top_k=50) for r in Role}
+    for roles, first in ((RoleTable(**warm), (0.5, 0.9, 50)), (table(), (0.0, 1.0, 0))):
+        asked = loop.request(roles, IR, QUESTION, (), 1, 0)
+        assert (asked.temperature, asked.top_p, asked.top_k) == first
+    later = loop.request(RoleTable(**warm), IR, QUESTION, (), 2, 0)
+    assert (later.temperature, later.top_p, later.top_k) == (0.5, 0.9, 50)
 
 
 def test_seeds_differ_by_run_role_and_round_and_never_change() -> None:
@@ -335,6 +348,7 @@ def test_on_text_gets_role_round_and_text() -> None:
         ({"temperature": -0.1}, "temperature must lie in 0 to 5, got -0.1"),
         ({"temperature": float("nan")}, "temperature must lie in 0 to 5, got nan"),
         ({"top_p": 0.0}, "top_p must lie in (0, 1], got 0.0"),
+        ({"top_k": -1}, "top_k must be at least 1, or 0 (all tokens), got -1"),
         ({"repeats": 1}, "repeats must be at least 2, or 0 (never), got 1"),
     ],
 )

@@ -35,7 +35,8 @@ def test_a_template_samples_as_the_authors_do_and_agrees_on_latex(path: Path) ->
     for role in Role:
         asked = template.roles.of(role)
         assert (asked.adapter, asked.max_tokens) == (f"{role}.gguf", 1024)
-        assert (asked.temperature, asked.top_p) == (1.5, 0.9)
+        assert (asked.temperature, asked.top_p, asked.top_k) == (1.5, 0.9, 50)
+        assert not asked.greedy_first
         assert asked.latex is (role is not Role.KG)
     engine = ScriptedEngine(
         {Role.IR: [r"So $\boxed{\frac{1}{2}x}$."], Role.KG: ["Halve."],

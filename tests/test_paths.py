@@ -25,6 +25,8 @@ def test_all_places_are_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path
         *adapters,
         f"base      {chosen.contents.base.locate()}",
         f"cache     {cache} (not there)",
+        f"verified  {cache.parent / 'verified'} (not there)",
+        f"models    {tmp_path / 'home' / 'data' / 'lorid' / 'models'} (not there)",
         f"samples   {tmp_path / 'home' / 'state' / 'lorid' / 'samples'} (not there)",
         f"progress  {tmp_path / 'home' / 'data' / 'lorid' / 'tutor.sqlite3'} (not there)",
     ]
@@ -52,8 +54,8 @@ def test_an_unknown_place_is_refused() -> None:
     with pytest.raises(InputError) as raised:
         paths.run("chache", None, as_json=False)
     assert raised.value.message == (
-        "no place 'chache' (did you mean cache?): expected bundle, adapters, base, cache, samples, "
-        "progress"
+        "no place 'chache' (did you mean cache?): expected bundle, adapters, base, cache, "
+        "verified, models, samples, progress"
     )
     assert raised.value.hint == "lorid paths"
 

@@ -1,6 +1,7 @@
 """`lorid rft`: which of a role's own chains become training rows, and how they are kept."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,11 @@ def test_requests_are_as_the_bundle_says_with_a_seed_each(
     (call,) = engine.calls  # all problems' samples at once: the engine's places stay full
     assert len(call) == 2 * 5 and len({request.seed for request in call}) == 10
     assert (call[0].temperature, call[0].top_p, call[0].stop) == (0.7, 0.9, ("x",))
-    assert call[0].calculator and call[0].max_tokens == 64
+    assert call[0].calculator and call[0].max_tokens == 64 and call[0].top_k == 0
     (tmp_path / "rft" / sampling.DRAWN).unlink()
-    draw(recipe, tmp_path, again, IR)
+    draw(recipe, tmp_path, again, replace(IR, top_k=9))
     assert [r.seed for r in again.calls[0]] == [r.seed for r in call]
+    assert {r.top_k for r in again.calls[0]} == {9}
 
 
 def test_it_goes_on_behind_what_was_drawn(

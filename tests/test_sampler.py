@@ -16,8 +16,8 @@ def logits(*weights: float) -> Logits:
     return np.log(np.array(weights, dtype=np.float32))
 
 
-def shares(values: Logits, temperature: float, top_p: float) -> dict[int, float]:
-    sampler = Sampler(temperature=temperature, top_p=top_p, seed=7)
+def shares(values: Logits, temperature: float, top_p: float, top_k: int = 0) -> dict[int, float]:
+    sampler = Sampler(temperature=temperature, top_p=top_p, seed=7, top_k=top_k)
     counts = Counter(sampler.draw(values) for _ in range(DRAWS))
     return {token: count / DRAWS for token, count in sorted(counts.items())}
 
@@ -41,6 +41,30 @@ def test_shares_are_as_worked_out_by_hand(
     found = shares(logits(0.1, 0.2, 0.3, 0.4), temperature, top_p)
     assert found.keys() == expected.keys()
     assert all(abs(found[t] - p) < 0.03 for t, p in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "expected"),
+    [
+        (1, 1.0, {3: 1.0}),
+        (2, 1.0, {2: 3 / 7, 3: 4 / 7}),
+        (9, 1.0, {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4}),
+        (3, 0.75, {2: 3 / 7, 3: 4 / 7}),  # of these three; of all four it would take three
+    ],
+)
+def test_top_k_comes_before_the_nucleus(
+    top_k: int, top_p: float, expected: dict[int, float]
+) -> None:
+    found = shares(logits(0.1, 0.2, 0.3, 0.4), 1.0, top_p, top_k)
+    assert found.keys() == expected.keys()
+    assert all(abs(found[t] - p) < 0.03 for t, p in expected.items())
+
+
+@pytest.mark.parametrize("temperature", [0.3, 3.0])  # few tokens weigh something, and all do
+def test_top_k_of_a_large_vocabulary_are_its_likeliest_tokens(temperature: float) -> None:
+    values = np.random.default_rng(1).normal(0, 3, 5000).astype(np.float32)
+    likeliest = {int(t) for t in np.argsort(-values)[:5]}
+    assert shares(values, temperature, 1.0, 5).keys() == likeliest
 
 
 def test_the_nucleus_of_a_large_vocabulary_is_the_fewest_likeliest_tokens() -> None:

@@ -26,14 +26,14 @@ def write(path: Path, *records: Any) -> Path:
 
 
 def test_no_file_or_an_empty_one_holds_nothing(tmp_path: Path) -> None:
-    assert stored(tmp_path / "none.jsonl", TODO, SETTINGS) == []
-    assert stored(write(tmp_path / "empty.jsonl"), TODO, SETTINGS) == []
-    assert stored(Path("/dev/null"), TODO, SETTINGS) == []
+    assert stored(tmp_path / "none.jsonl", TODO, SETTINGS, mend=True) == []
+    assert stored(write(tmp_path / "empty.jsonl"), TODO, SETTINGS, mend=True) == []
+    assert stored(Path("/dev/null"), TODO, SETTINGS, mend=True) == []
 
 
 def test_what_is_there_is_taken(tmp_path: Path) -> None:
     path = write(tmp_path / "out.jsonl", record(1), record(2, status="no-agreement"))
-    assert stored(path, TODO, SETTINGS) == [record(1), record(2, status="no-agreement")]
+    assert stored(path, TODO, SETTINGS, mend=True) == [record(1), record(2, status="no-agreement")]
 
 
 def test_a_line_that_was_cut_off_is_removed(tmp_path: Path) -> None:
@@ -41,15 +41,23 @@ def test_a_line_that_was_cut_off_is_removed(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for cut in (b"{", b'{"question": "2 + 1?"', json.dumps(record(2)).encode()):
         path.write_bytes(whole + cut)
-        assert stored(path, TODO, SETTINGS) == [record(1)]
+        assert stored(path, TODO, SETTINGS, mend=True) == [record(1)]
         assert path.read_bytes() == whole
 
 
 def test_from_an_interrupted_problem_on_all_is_done_again(tmp_path: Path) -> None:
     lines = [record(1), record(2, status="interrupted"), record(3, status="interrupted")]
     path = write(tmp_path / "out.jsonl", *lines)
-    assert stored(path, TODO, SETTINGS) == lines[:1]
+    assert stored(path, TODO, SETTINGS, mend=True) == lines[:1]
     assert path.read_text() == json.dumps(lines[0]) + "\n"
+
+
+def test_a_file_may_be_looked_at_without_a_change(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.jsonl", record(1), record(2, status="interrupted"))
+    path.write_text(path.read_text() + "{")
+    before = path.read_bytes()
+    assert stored(path, TODO, SETTINGS, mend=False) == [record(1)]
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -68,7 +76,7 @@ def test_results_of_another_run_are_refused(
                  record(number, **change))  # fmt: skip
     before = path.read_bytes()
     with pytest.raises(InputError) as raised:
-        stored(path, TODO, SETTINGS)
+        stored(path, TODO, SETTINGS, mend=True)
     assert raised.value.message == (
         f"{path}:{number}: the result of another run (its {key} differs)"
     )
@@ -79,7 +87,7 @@ def test_results_of_another_run_are_refused(
 def test_more_results_than_problems_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "out.jsonl", *[record(n) for n in range(1, 6)])
     with pytest.raises(InputError, match=r":5: the result of another run"):
-        stored(path, TODO, SETTINGS)
+        stored(path, TODO, SETTINGS, mend=True)
 
 
 @pytest.mark.parametrize("line", ["[]", "not json", '"text"', "[" * 100_000])
@@ -87,7 +95,7 @@ def test_what_is_no_result_is_refused(tmp_path: Path, line: str) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text(line + "\n")
     with pytest.raises(InputError) as raised:
-        stored(path, TODO, SETTINGS)
+        stored(path, TODO, SETTINGS, mend=True)
     assert raised.value.message == f"{path}:1: not a result of lorid"
     assert raised.value.hint == REMOVE
 
@@ -96,7 +104,7 @@ def test_results_are_added_behind_those_there(tmp_path: Path) -> None:
     path = write(tmp_path / "out.jsonl", record(1))
     with sink(path, json.dumps) as put:
         put(record(2))
-        assert stored(path, TODO, SETTINGS) == [record(1), record(2)]  # on disk at once
+        assert stored(path, TODO, SETTINGS, mend=True) == [record(1), record(2)]  # on disk at once
 
 
 def test_without_a_file_results_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """What the flags make of a bundle's settings, and what a file of problems holds; no model."""
 
+import json
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from lorid_local import bundle as bundles
-from lorid_local import solving
+from lorid_local import solve_file, solving
 from lorid_local.engine import Completion, Role
+from lorid_local.errors import OutputError
 from lorid_local.problems import Problem
 from lorid_local.solving import Flags, Setup, settle
 from tests.scripted import run, script
@@ -37,7 +39,7 @@ def test_the_calculator_can_be_left_out() -> None:
 
 @pytest.mark.parametrize(
     "flags",
-    [{"temperature": 1.0}, {"top_p": 0.5}, {"n_predict": 9}, {"no_adapters": True},
+    [{"temperature": 1.0}, {"top_p": 0.5}, {"top_k": 9}, {"n_predict": 9}, {"no_adapters": True},
      {"no_calculator": True}, {"base_type": "q4_0"}],
 )  # fmt: skip
 def test_what_changes_the_samples_leaves_the_calibration_behind(flags: dict[str, Any]) -> None:
@@ -62,20 +64,44 @@ class Endless:
         self.flags = flags
 
     def solve_all(self, texts: Iterator[str]) -> Iterator[Any]:
-        for n, _ in enumerate(texts):
-            yield run(
-                script([Completion(f"{n:b}" + "y" * 100_000 + "\n#### 5", "stop", 9)], [5]), 1
-            )
+        for n, text in enumerate(texts):
+            long = Completion(f"{n:b}" + "y" * 100_000 + "\n#### 5", "stop", 9)
+            rounds, protocol = self.setup.loop.rounds, self.setup.loop.protocol
+            yield run(script([long], [5]), rounds, protocol, question=text)
 
 
 def test_results_that_are_written_are_not_held(tmp_path: Path) -> None:
     flags = Flags(output=tmp_path / "out", quiet=True)
     todo = [Problem(f"{n}?") for n in range(60)]
     tracemalloc.start()
-    solving._solve_file(Endless(flags), todo, [])  # type: ignore[arg-type]
+    solving._solve_file(Endless(flags), todo)  # type: ignore[arg-type]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (tmp_path / "out").read_bytes().count(b"\n") == 60
     one = (tmp_path / "out").stat().st_size / 60
     assert one > 100_000
     assert peak < 30 * one  # a dozen copies of one while it is written, and not 60
+
+
+def test_a_file_that_another_process_writes_to_is_left_as_it_is(tmp_path: Path) -> None:
+    """The other one's last line may be half written just now: it must not be cut off."""
+    flags = Flags(output=tmp_path / "out", quiet=True)
+    todo = [Problem("1?")]
+    with solve_file.sink(flags.output, json.dumps):
+        (tmp_path / "out").write_text('{"question": "1?", "sta')
+        assert solving._done(flags, todo, Endless.setup, mend=False) == []
+        with pytest.raises(OutputError, match="another process is writing to it"):
+            solving._solve_file(Endless(flags), todo)  # type: ignore[arg-type]
+        assert (tmp_path / "out").read_text() == '{"question": "1?", "sta'
+    solving._solve_file(Endless(flags), todo)  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "out").read_text())["question"] == "1?"
+
+
+def test_what_another_process_has_solved_meanwhile_is_not_solved_again(tmp_path: Path) -> None:
+    flags = Flags(output=tmp_path / "out", quiet=True)
+    todo = [Problem(f"{n}?") for n in range(3)]
+    solving._solve_file(Endless(flags), todo[:2])  # type: ignore[arg-type]
+    before = (tmp_path / "out").read_bytes()
+    solving._solve_file(Endless(flags), todo)  # type: ignore[arg-type]
+    after = (tmp_path / "out").read_bytes()
+    assert after.startswith(before) and after.count(b"\n") == 3

@@ -4,14 +4,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lorid_local.engine import Completion, Part, Request, Role
 from lorid_local.llama import LlamaEngine, Options
+from lorid_local.sample import Sample
 from tests.tiny import tiny_llama_gguf, tiny_parrot_gguf, tiny_peft_adapter
 
 pytest.importorskip("torch")
-from lorid_train.torch_engine import TorchEngine
+import torch
+
+from lorid_train.torch_engine import Row, TorchEngine
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 WORDS = ("What is 2 and 3?", "Add 4", "How many apples are 7 and 8 apples", "2", "Sum: 10 + 11 =")
@@ -45,17 +49,27 @@ def test_padding_and_company_change_no_sample(engine: TorchEngine) -> None:
     assert together != engine.generate([replace(r, seed=r.seed + 9) for r in hot])
 
 
+def test_top_k_draws_from_the_likeliest_alone(engine: TorchEngine, llama: LlamaEngine) -> None:
+    hot = [replace(r, temperature=5.0, top_k=1, seed=i) for i, r in enumerate(REQUESTS)]
+    assert engine.generate(hot) == llama.generate(REQUESTS)  # the likeliest one is greedy
+    logits = torch.tensor([[0.1, 0.2, 0.3, 0.4]] * 2).log()
+    warm = [replace(REQUESTS[0], temperature=1.0, top_p=0.75, top_k=k) for k in (3, 0)]
+    rows = [Row(Sample(i, r, i, [1]), np.random.default_rng(i)) for i, r in enumerate(warm)]
+    drawn = [engine._draw(logits, rows) for _ in range(300)]
+    assert {token for token, _ in drawn} == {2, 3} and {token for _, token in drawn} == {1, 2, 3}
+
+
 def test_each_role_speaks_with_its_own_adapter(base: Path, tmp_path: Path) -> None:
     from lorid_convert.pipeline import convert
 
     folder = tiny_peft_adapter(tmp_path / "kg", base)
     convert(folder, base, tmp_path / "kg.gguf")
     asked = [replace(REQUESTS[0], role=role) for role in (Role.KG, Role.DR)]
-    torch = TorchEngine(base, {Role.KG: folder}, precision="f32")
+    trained = TorchEngine(base, {Role.KG: folder}, precision="f32")
     with LlamaEngine(base, {Role.KG: tmp_path / "kg.gguf"}, Options(threads=1)) as llama:
         for request in asked:
-            assert torch.generate([request]) == llama.generate([request])
-    texts = [torch.generate([request])[0].text for request in asked]
+            assert trained.generate([request]) == llama.generate([request])
+    texts = [trained.generate([request])[0].text for request in asked]
     assert texts[0] != texts[1]
 
 

@@ -12,9 +12,7 @@ FILE = click.Path(path_type=Path)
 
 @click.command(short_help="Measure a bundle: methods compared, calibration, a report.")
 @click.argument("data", nargs=-1, required=True)
-@option(
-    "-o", "--output", type=FILE, help="Samples file, gone on with [default: lorid paths samples]."
-)
+@option("-o", "--output", type=FILE, help="Samples file, gone on with [default: of its own].")
 @option("--methods", help="Names with commas; the others are compared with the first.")
 @option("--count", type=click.IntRange(min=1), help="Problems at most.")
 @option("--skip", type=click.IntRange(min=0), default=0, help="Leave out so many first.")
@@ -38,6 +36,7 @@ FILE = click.Path(path_type=Path)
 @option("-s", "--seed", type=int, default=0, show_default=True, help="Seed of all samples.")
 @option("--temp", "--temperature", "temperature", type=float, help="Temperature after round 1.")
 @option("--top-p", type=float, help="Nucleus of sampling after round 1.")
+@option("--top-k", type=int, help="Draw from so many tokens after round 1; 0: from all.")
 @option("-n", "--n-predict", type=int, help="Longest answer of a role, in tokens.")
 @option("-t", "--threads", type=int, help="Threads [default: the cores this process may use].")
 @server

@@ -11,7 +11,7 @@ from lorid_local.commands.options import option
 @option("--json", "as_json", is_flag=True, help="Print one JSON object of lists.")
 @click.help_option("-h", "--help")
 def command(name: str | None, bundle: str | None, as_json: bool) -> int:
-    """Show where the bundle, its adapters, its base, the cache, samples and progress are.
+    """Show where the bundle, its adapters and base, caches, models, samples and progress are.
 
     With NAME only that one.
 

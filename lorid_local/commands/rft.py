@@ -44,7 +44,7 @@ def command(recipe: Path, root: Path, out: Path, bundle: str, roles: tuple[str, 
         of = chosen.contents.roles.of(role)
         warm = of.temperature if temperature is None else temperature
         drawings.append(sampling.Drawing(role, of.prompt, of.max_tokens, count, warm, of.top_p,
-                                         of.stop, of.calculator, seed))  # fmt: skip
+                                         of.stop, of.calculator, seed, of.top_k))  # fmt: skip
     with opened(chosen, Flags(**machine)) as engine, interruptible() as interrupted:
         made = sampling.sample(loaded, root, out, drawings, engine, interrupted,
                                lambda text: click.echo(text, err=True))  # fmt: skip

@@ -31,6 +31,7 @@ from lorid_local.commands.options import Width, model_option, option, server
 @option("-s", "--seed", type=int, default=0, show_default=True, help="Seed of all samples.")
 @option("--temp", "--temperature", "temperature", type=float, help="Temperature after round 1.")
 @option("--top-p", type=float, help="Nucleus of sampling after round 1.")
+@option("--top-k", type=int, help="Draw from so many tokens after round 1; 0: from all.")
 @option("-n", "--n-predict", type=int, help="Longest answer of a role, in tokens.")
 @option("-c", "--ctx-size", type=int, help="Longest problem and answer together, in tokens.")
 @option("-t", "--threads", type=int, help="Threads [default: the cores this process may use].")

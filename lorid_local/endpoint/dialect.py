@@ -56,7 +56,9 @@ class LlamaServer:
             "n_predict": tokens,
             "temperature": request.temperature,
             "top_p": request.top_p,
-            "samplers": ["temperature", "top_p"],  # in this order: its default applies heat last
+            "top_k": request.top_k,
+            # in this order: its default applies heat last
+            "samplers": ["temperature", "top_k", "top_p"],
             "seed": request.seed,
             "cache_prompt": False,  # a slot's cache may hold another adapter's keys and values
             "return_tokens": True,
@@ -92,6 +94,8 @@ class OpenAI:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        if request.top_k:  # no part of OpenAI's interface; vLLM and SGLang have it
+            body["top_k"] = request.top_k
         if not framed(request):  # the server's own chat template frames it
             if self.kind in THINKING_SERVERS:
                 body["chat_template_kwargs"] = {"enable_thinking": False}

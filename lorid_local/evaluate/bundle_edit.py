@@ -4,13 +4,13 @@ What was written is read back before the file is replaced: nothing else may have
 """
 
 import json
-import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lorid_local import whole_file
 from lorid_local.bundle import BundleFile, Measured
 from lorid_local.calibration import Calibration, Counts
 from lorid_local.engine import Role
@@ -127,12 +127,9 @@ def save(path: Path, text: str, changed: Sequence[str]) -> None:
             f"{path}: [{others[0]}] would change too: nothing was written", hint=TABLES
         )
     from_table(after, BundleFile, str(path))
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        whole_file.write(path, [text])
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputError(
             f"{path}: cannot be written ({error.strerror})",
             hint="copy the bundle to a folder that you may write to, and give that",

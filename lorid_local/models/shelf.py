@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lorid_local import settings
+from lorid_local import settings, whole_file
 from lorid_local.errors import InputError, ModelError, OutputError, did_you_mean
 from lorid_local.models import parts
 from lorid_local.models.catalogue import offers
@@ -125,11 +125,9 @@ def checked_name(name: str) -> str:
 def keep(note: Note) -> Path:
     """Write the note, whole or not at all; raises OutputError."""
     file = folder() / f"{note.name}.json"
-    part = file.with_suffix(".part")
     try:
         folder().mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(asdict(note), indent=1), encoding="utf-8")
-        os.replace(part, file)
+        whole_file.write(file, [json.dumps(asdict(note), indent=1)])
     except OSError as error:
         raise OutputError(
             f"{file}: the model's note cannot be written ({error.strerror})",

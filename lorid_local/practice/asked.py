@@ -1,6 +1,5 @@
 """What each command of `lorid practice` does: opens families, prints or writes problems."""
 
-import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -8,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from random import SystemRandom
 
+from lorid_local import whole_file
 from lorid_local.errors import OutputError
 from lorid_local.practice import showing, worksheet
 from lorid_local.practice.bank import Bank
@@ -95,19 +95,8 @@ def _seed(seed: int | None) -> int:
 
 
 def _write(path: Path, parts: Iterable[str]) -> None:
-    part = path.with_name(path.name + ".part")
     try:
-        if path.exists() and not path.is_file():  # os.replace would remove /dev/stdout, as root
-            with path.open("w", encoding="utf-8") as device:
-                device.writelines(parts)
-            return
-        try:
-            with part.open("w", encoding="utf-8") as file:
-                file.writelines(parts)
-            os.replace(part, path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        whole_file.write(path, parts)
     except OSError as error:
         raise OutputError(
             f"{path}: the problems cannot be written ({error.strerror})",

@@ -42,6 +42,7 @@ class Drawing:
     stop: tuple[str, ...] = ()
     calculator: bool = False
     seed: int = 0
+    top_k: int = 0
 
     def __post_init__(self) -> None:
         if self.role is Role.KG:
@@ -126,7 +127,7 @@ def _requests(drawing: Drawing, row: Row) -> Iterator[Request]:
     for _ in range(drawing.count):
         yield Request(
             drawing.role, prompt, drawing.max_tokens, rng.getrandbits(31), drawing.temperature,
-            drawing.top_p, drawing.stop, calculator=drawing.calculator,
+            drawing.top_p, drawing.stop, calculator=drawing.calculator, top_k=drawing.top_k,
         )  # fmt: skip
 
 

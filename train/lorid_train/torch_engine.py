@@ -147,7 +147,7 @@ class TorchEngine:
         return self._pieces[token]
 
     def _draw(self, logits: Any, rows: list[Row]) -> list[int]:
-        """Return a token a row; logits (rows, vocabulary). Temperature first, then top-p."""
+        """Return a token a row; logits (rows, vocabulary). Temperature, then top-k, then top-p."""
         requests = [row.sample.request for row in rows]
         best = logits.argmax(-1)
         if all(r.temperature <= 0 for r in requests):
@@ -157,6 +157,10 @@ class TorchEngine:
         top_p = torch.tensor([[r.top_p] for r in requests], **column)
         luck = torch.tensor([[row.random.random()] for row in rows], **column)
         weights, order = torch.softmax(logits.float() / heat, -1).sort(-1, descending=True)
+        if any(r.top_k for r in requests):
+            kept = torch.tensor([[r.top_k or weights.shape[-1]] for r in requests], **column)
+            weights *= torch.arange(weights.shape[-1], device=self.device) < kept
+            weights /= weights.sum(-1, keepdim=True)
         sums = weights.cumsum(-1)
         # the nucleus: tokens until top_p is reached, the one that reaches it included
         size = ((sums < top_p).sum(-1, keepdim=True) + 1).clamp(max=weights.shape[-1])
