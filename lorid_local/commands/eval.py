@@ -12,7 +12,7 @@ FILE = click.Path(path_type=Path)
 
 @click.command(short_help="Measure a bundle: methods compared, calibration, a report.")
 @click.argument("data", nargs=-1, required=True)
-@option("-o", "--output", type=FILE, help="Samples file, gone on with [default: of its own].")
+@option("-o", "--output", type=FILE, help="Samples to go on with [default: see lorid paths].")
 @option("--methods", help="Names with commas; the others are compared with the first.")
 @option("--count", type=click.IntRange(min=1), help="Problems at most.")
 @option("--skip", type=click.IntRange(min=0), default=0, help="Leave out so many first.")
