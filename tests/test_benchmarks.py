@@ -9,7 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 pytest.importorskip("benchmarks")  # beside an installed lorid there are none
-from benchmarks import base_types, engine_vs_batched_bench, first_token, pairs, solve_vs_stock
+from benchmarks import (
+    base_types,
+    engine_vs_batched_bench,
+    first_token,
+    pairs,
+    solve_vs_stock,
+    widths,
+)
 from benchmarks.pairs import Figure, Turns
 from benchmarks.solve_vs_peers import figures as peer_figures
 
@@ -138,3 +145,13 @@ def test_the_options_of_a_run_that_can_go_on() -> None:
 
     ran = CliRunner().invoke(command, ["--out", "x.json", "--minutes", "5"])
     assert ran.output == "x.json 5.0\n"
+
+
+def test_widths_are_compared_problem_by_problem_and_in_all() -> None:
+    turns = [{"auto": {"seconds": 4.0}, "8": {"seconds": 3.0}},
+             {"auto": {"seconds": 1.0}, "8": {"seconds": 2.0}}]  # fmt: skip
+    found = {f.name: f.ratios for f in widths.figures(["auto", "8"], turns)}
+    assert found == {
+        "seconds, width 8 / auto": (0.75, 2.0),
+        "seconds in all, width 8 / auto": (1.0,),
+    }
