@@ -85,6 +85,7 @@ def test_a_session_in_80_columns(wide: Terminal) -> None:
     wide.start("--seed 1 --topic pizza")
     assert FOOTER in wide.wait(r"/quit\n>")
     wide.type("/hint")
+    wide.wait(r"Hint: [^>]*/quit\n>")  # what is typed before the prompt the terminal echoes itself
     wide.type("cheese")
     shown = wide.wait(r"for a small\s+step[^>]*/quit\n>")
     assert shown.count(FOOTER) == 1  # taken back when a line was typed
