@@ -7,7 +7,6 @@ does it: the same seeds, so the same samples but for llama.cpp's rounding. Wider
 that an early agreement makes needless, narrower ones leave the processor idle.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from benchmarks.pairs import Figure, Turns, ratios, resumable, use_libraries
 from lorid_local import bundle as bundles
 from lorid_local import loop
 from lorid_local.cores import usable_cores
+from lorid_local.problems import from_file
 from lorid_local.solving import Flags, opened, settle
 
 AUTO = "auto"
@@ -50,7 +50,7 @@ def main(peers: Path | None, problems: Path, count: int, widths: str, rounds: in
     """Solve each problem by each width and print the ratios."""
     use_libraries(peers)
     names = [AUTO, *widths.split(",")]
-    texts = [json.loads(x)["question"] for x in problems.read_text(encoding="utf-8").splitlines()]
+    todo = from_file(problems)
     chosen, flags = bundles.find(bundle), Flags(bundle=bundle, rounds=rounds, threads=threads)
     setup = settle(chosen.contents, flags)
     settings = {"problems": problems, "widths": names, "rounds": rounds, "threads": threads,
@@ -58,11 +58,11 @@ def main(peers: Path | None, problems: Path, count: int, widths: str, rounds: in
     with ExitStack() as stack:
         turns = stack.enter_context(Turns(out, minutes, settings))
         engines = {name: stack.enter_context(opened(chosen, flags)) for name in names}
-        for number in turns.left(min(count, len(texts))):
+        for number in turns.left(min(count, len(todo))):
             turn: Turn = {}
             for name, engine in engines.items():
                 width = 0 if name == AUTO else int(name)
-                events = loop.solve(texts[number], engine, setup.roles,
+                events = loop.solve(todo[number].text, engine, setup.roles,
                                     replace(setup.loop, width=width), seed=setup.seed)  # fmt: skip
                 started = time.monotonic()
                 trace = loop.finish(events, lambda event: None)

@@ -14,6 +14,7 @@ from typing import Any
 from lorid_local.engine import Request
 from lorid_local.gguf_header import Header
 
+MIB = 1 << 20
 CELL_STEP = 256  # contexts grow in steps, so that a longer problem does not remake them
 PASSED_OVER = 4  # streams, where the unified cache holds so many times a sample's own cells
 ELEMENT = 2  # bytes, f16

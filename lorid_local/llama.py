@@ -17,13 +17,12 @@ from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Part, Req
 from lorid_local.errors import ContextOverflow, EngineError, ModelError
 from lorid_local.gguf_check import check_adapter, check_base
 from lorid_local.gguf_header import Header, read_header
-from lorid_local.kv_cache import CELL_STEP, Layout, Need, kv_bytes, need
+from lorid_local.kv_cache import CELL_STEP, MIB, Layout, Need, kv_bytes, need
 from lorid_local.llama_native import LOG, MAX_SEQUENCES, Context, KvType, Model, Slot
 from lorid_local.llama_run import KEPT, RoleState, Run, latched
 from lorid_local.prompts import encode
 
 PROOF_TEXT = "2 + 2 ="
-MIB = 1 << 20
 FEW = 2  # tokens of it: enough for nearly all; one is not, it attends to nothing but itself
 
 

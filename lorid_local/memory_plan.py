@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 from lorid_local.engine import Request, Role
 from lorid_local.errors import EngineError
 from lorid_local.gguf_header import Header
-from lorid_local.kv_cache import Layout, Need, kv_bytes, need
+from lorid_local.kv_cache import MIB, Layout, Need, kv_bytes, need
 
 if TYPE_CHECKING:
     from lorid_local.llama import LlamaEngine
 
-MIB = 1 << 20
 PROBLEM_TOKENS = 120  # of a typical word problem and its instruction
 SAFE_SHARE = 0.5  # of the free memory: a larger context is not made just to measure it
 MEMINFO = Path("/proc/meminfo")
@@ -213,9 +212,8 @@ def look(
     def plan(at_once: int, one_problem: bool) -> Plan:
         needs = {r: needed(r, max_tokens, at_once, one_problem=one_problem) for r in Role}
         layouts = {r: engine.layout(n) for r, n in needs.items()}
-        # --low-memory has no streams
         most = max(needs, key=lambda r: needs[r].together)
-        single = Layout(needs[most].together, at_once + 1)
+        single = needs[most].layout(stream_cells=0)  # --low-memory has no streams
         streams = any(layout.streams for layout in layouts.values())
         return Plan(
             at_once,

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from lorid_local.memory_plan import MIB, machine
+from lorid_local.kv_cache import MIB
+from lorid_local.memory_plan import machine
 from lorid_local.models import parts
 
 

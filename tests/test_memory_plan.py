@@ -8,10 +8,9 @@ import pytest
 
 from lorid_local.engine import Part, Request, Role
 from lorid_local.gguf_header import read_header
-from lorid_local.kv_cache import Layout, kv_bytes
+from lorid_local.kv_cache import MIB, Layout, kv_bytes
 from lorid_local.llama import LlamaEngine, Options
 from lorid_local.memory_plan import (
-    MIB,
     PROBLEM_TOKENS,
     Machine,
     Memory,

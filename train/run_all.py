@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from lorid_convert.pipeline import convert
-from lorid_local import batch, problems
+from lorid_local import batch, problems, whole_file
 from lorid_local.bundle import find
 from lorid_local.engine import Role
 from lorid_local.errors import EXIT_PAUSED, LoridError, TrainPaused
@@ -50,12 +50,11 @@ def solve(recipe: recipes.Recipe, adapters: dict[Role, Path], file: Path, settin
     engine = TorchEngine(recipe.base.locate(), adapters, precision=recipe.precision)
     table = find().contents.roles
     found = batch.solve_all((p.text for p in todo), engine, table, settings, window=len(todo))
-    part = out.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as lines:
-        for problem, trace in zip(todo, found, strict=True):
-            if isinstance(trace, Trace):
-                lines.write(json.dumps({"id": problem.id, **trace.as_dict()}) + "\n")
-    part.replace(out)
+    lines = (
+        json.dumps({"id": problem.id, **trace.as_dict()}) + "\n"
+        for problem, trace in zip(todo, found, strict=True) if isinstance(trace, Trace)
+    )  # fmt: skip
+    whole_file.write(out, lines)
     agreed = sum(json.loads(line)["status"] == "agreed" for line in out.open(encoding="utf-8"))
     say(f"{out}: {agreed} of {len(todo)} agreed")
 
