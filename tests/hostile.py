@@ -7,6 +7,7 @@ but to its outfile. `tests/fuzz_convert.py` runs as many cases as one likes.
 import json
 import math
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from lorid_convert import exporting, inspecting, pipeline
 from lorid_local.errors import LoridError
 
 LIMIT = 5.0  # seconds of this thread's CPU time (others of the process are not the case's)
+MOST = 32 << 20  # bytes that a case of a few kilobytes may take, where tracemalloc is on
 NUMBERS = (0, 1, 2, 7, 2**15, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1)
 ODD: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 4, 2**63, 10**30, 0.5, -0.0, 1e308, 1e-320, math.nan, math.inf, "",
@@ -66,34 +68,44 @@ class Prey:
     def attack(self, random: Random) -> str:
         """Run one case; return what came of it. Raises whatever must not be raised."""
         before = self._files()
-        case = random.choice(CASES)
-        started = time.thread_time()
         try:
+            case = random.choice(CASES)
             case(self, random)
-            outcome = self._run(random)
-        except LoridError as error:
-            outcome = type(error).__name__
-            assert error.message
-        finally:
+            outtype, base = random.choice(pipeline.OUTTYPES), random.choice((None, self.base))
+            outcome = self._limited(outtype, base)
+        finally:  # Hypothesis too ends a case at any draw
             self.out.unlink(missing_ok=True)
             for path, data in self.good.items():
                 path.write_bytes(data)
             self.clean()
-        assert time.thread_time() - started < LIMIT, "took too long"
         assert self._files() == before, "wrote beside its outfile"
         return f"{case.__name__}: {outcome}"
 
-    def _run(self, random: Random) -> str:
+    def _limited(self, outtype: str, base: Path | None) -> str:
+        # nothing is drawn in here: at its first integer of a kind, Hypothesis reads the source of
+        # every module that it takes for the project's, seconds and megabytes that are not the case's
+        tracemalloc.reset_peak()
+        held = tracemalloc.get_traced_memory()[0]
+        started = time.thread_time()
+        try:
+            outcome = self._run(outtype, base)
+        except LoridError as error:
+            outcome = type(error).__name__
+            assert error.message
+        assert time.thread_time() - started < LIMIT, "took too long"
+        assert tracemalloc.get_traced_memory()[1] - held < MOST, "took too much memory"
+        return outcome
+
+    def _run(self, outtype: str, base: Path | None) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             if self.adapter.read_bytes() != self.good[self.adapter]:
-                inspecting.inspect(self.adapter, random.choice((None, self.base)))
+                inspecting.inspect(self.adapter, base)
                 exported = exporting.export(self.adapter, self.base, self.home / "back")
                 for path in exported.folder.iterdir():
                     path.unlink()
                 exported.folder.rmdir()
                 return "exported"
-            outtype = random.choice(pipeline.OUTTYPES)
             made = pipeline.convert(self.peft, self.base, self.out, outtype)
             assert made.outfile == self.out and self.out.is_file()
             return "converted"
