@@ -83,7 +83,7 @@ class Prey:
 
     def _limited(self, outtype: str, base: Path | None) -> str:
         # nothing is drawn in here: at its first integer of a kind, Hypothesis reads the source of
-        # every module that it takes for the project's, seconds and megabytes that are not the case's
+        # every module that it takes for the project's: seconds and megabytes that are its own
         tracemalloc.reset_peak()
         held = tracemalloc.get_traced_memory()[0]
         started = time.thread_time()
