@@ -4,11 +4,11 @@
 
 The stock script is the smallest that streams one generation (STOCK below): one `Llama` object of
 the same base file with the adapter of the role that writes first, so that it writes the same; and
-"bare", without any adapter. lorid loads three and proves that the first one acts. All write to a
-pseudo-terminal, as for a person; what counts is when the first letter that the model writes can be
-read there (lorid does not show the `<<` that its text begins with). CPU time is that of the whole
-process until then. A first turn, not counted, warms the page cache and lorid's own cache, and what
-each side began with is printed.
+"bare", without any adapter. lorid loads three; that the first one acts it proved in the first turn,
+which is not counted and also warms the page cache and lorid's own. All write to a pseudo-terminal,
+as for a person; what counts is when the first letter that the model writes can be read there
+(lorid does not show the `<<` that its text begins with). CPU time is that of the whole process
+until then. What each side began with is printed.
 """
 
 import os

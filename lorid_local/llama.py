@@ -18,9 +18,19 @@ from lorid_local.errors import ContextOverflow, EngineError, ModelError
 from lorid_local.gguf_check import check_adapter, check_base
 from lorid_local.gguf_header import Header, read_header
 from lorid_local.kv_cache import CELL_STEP, MIB, Layout, Need, kv_bytes, need
-from lorid_local.llama_native import LOG, MAX_SEQUENCES, Context, KvType, Model, Slot
+from lorid_local.llama_native import (
+    LOG,
+    MAX_SEQUENCES,
+    Context,
+    KvType,
+    Model,
+    Slot,
+    build,
+    libraries,
+)
 from lorid_local.llama_run import KEPT, RoleState, Run, latched
 from lorid_local.prompts import encode
+from lorid_local.verified import Claim
 
 PROOF_TEXT = "2 + 2 ="
 FEW = 2  # tokens of it: enough for nearly all; one is not, it attends to nothing but itself
@@ -50,8 +60,8 @@ class LlamaEngine:
     """Implements `lorid_local.engine.Engine` on one base GGUF and at most one adapter a role.
 
     Raises ModelError at construction when a file is missing, damaged or does not fit. That an
-    adapter acts is proven when its role is first asked, or by `prove`. Close the engine, or use
-    it as a context manager.
+    adapter acts is proven when its role is first asked, unless it is remembered of these files and
+    this llama.cpp (`verified`), or by `prove`. Close the engine, or use it as a context manager.
     """
 
     def __init__(
@@ -65,8 +75,10 @@ class LlamaEngine:
             raise EngineError(f"width {self.options.width}: expected 1 to {MAX_SEQUENCES - 1}")
         LOG.verbose = self.options.verbose
         self._states: dict[Role | None, RoleState] = {}  # None: the one of all roles
-        self._unproven = dict(adapters or {})
         adapters = adapters or {}
+        self._unproven = dict(adapters)
+        told, files = build().told, libraries()  # claims are made before llama.cpp reads a file
+        self._acts = {role: Claim([base, p, *files], told) for role, p in adapters.items()}
         header = read_header(base)
         check_base(header)
         for path in adapters.values():
@@ -189,7 +201,9 @@ class LlamaEngine:
         if state.role is not role:  # another adapter's keys and values are of no use
             state.kept, state.role = [], None
             state.context.clear()
-            self._prove(role, state.context)
+            if role in self._unproven and not self._acts[role].holds():
+                self._prove(role, state.context)
+            self._unproven.pop(role, None)
             state.context.set_adapter(self._adapters.get(role))
             state.role = role
         return state
@@ -217,22 +231,21 @@ class LlamaEngine:
         try:
             for role in list(self._unproven):
                 self._prove(role, context)
+                del self._unproven[role]
         finally:
             context.close()
 
     def _prove(self, role: Role, context: Context) -> None:
         """Raise ModelError if a fixed text's logits are the same with the role's adapter.
 
-        Proven once; the context, which must be clear, is left clear and with any adapter.
+        Else it is remembered. The context, which must be clear, is left clear and with any adapter.
         """
-        if role not in self._unproven:
-            return
         tokens = self._model.tokenize(PROOF_TEXT, False)
         both = (None, self._adapters[role])
         for part in (tokens[:FEW], tokens):
             plain, adapted = (self._proof_logits(context, adapter, part) for adapter in both)
             if not np.array_equal(plain, adapted):
-                del self._unproven[role]
+                self._acts[role].remember()
                 return
         raise ModelError(
             f"{self._unproven[role]}: the adapter does not act: the logits are the same without it",

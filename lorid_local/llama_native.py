@@ -97,6 +97,12 @@ def build() -> Build:
     )
 
 
+def libraries() -> list[Path]:
+    """Return the files of this build of llama.cpp: the shared libraries in its folder."""
+    found = build().folder.iterdir()
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())
+
+
 def built_with_amx(told: bytes) -> bool:
     """True if a build that tells this of itself lays weights out for Intel's AMX.
 

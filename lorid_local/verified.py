@@ -1,14 +1,17 @@
-"""Remembers a file's SHA-256 in the user's cache, so that an unchanged file is read whole once.
+"""Remembers what was found of files in the user's cache, so that it is found once: a file's
+SHA-256, for which it is read whole, and claims such as that an adapter acts on a base.
 
 Unchanged is what it is for git: the same place on the disk, the same length and times. A file that
 was written a moment ago is not remembered: a change right behind could bear the same times.
-Damage on the disk that changes none of these goes unnoticed; `lorid doctor` reads files whole.
+Damage on the disk that changes none of these goes unnoticed; `lorid doctor` reads files whole and
+proves adapters anew.
 """
 
 import hashlib
 import os
 import re
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +26,7 @@ NOTE = re.compile(r"([\d ]+)\n([0-9a-f]{64})\n")
 def sha256(path: Path) -> str:
     """Return the hex SHA-256 of a file; raises ModelError if it cannot be read."""
     with suppress(OSError, OutputError):  # no cache, or none that can be used: no memory
-        stamp, note = _stamp(path), _note(path)
+        stamp, note = _stamp(path), _note([path])
         if found := _remembered(note, stamp):
             return found
         digest = base.sha256(path)
@@ -31,6 +34,35 @@ def sha256(path: Path) -> str:
             _remember(note, f"{stamp}\n{digest}\n")
         return digest
     return base.sha256(path)
+
+
+class Claim:
+    """Something found true of `files` together, under circumstances that `about` tells of.
+
+    Make it before they are looked at: it is about the files as they are then.
+    """
+
+    def __init__(self, files: Sequence[Path], about: bytes) -> None:
+        self._files = [path.resolve() for path in files]
+        self._about = hashlib.sha256(about).hexdigest()
+        self._text = self._now()
+
+    def holds(self) -> bool:
+        """True if it is remembered of these files, unchanged, and of these circumstances."""
+        with suppress(OSError, OutputError, UnicodeDecodeError):
+            return bool(self._text) and _note(self._files).read_text("ascii") == self._text
+        return False
+
+    def remember(self) -> None:
+        """Remember it, unless a file changed a moment ago or since the claim was made."""
+        with suppress(OSError, OutputError):
+            if self._text and self._text == self._now() and all(map(_settled, self._files)):
+                _remember(_note(self._files), self._text)
+
+    def _now(self) -> str:
+        with suppress(OSError):
+            return "".join(f"{line}\n" for line in (*map(_stamp, self._files), self._about))
+        return ""
 
 
 def _stamp(path: Path) -> str:
@@ -49,9 +81,9 @@ def folder() -> Path:
     return cache_folder().parent / "verified"
 
 
-def _note(path: Path) -> Path:
-    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
-    return folder() / name
+def _note(paths: Sequence[Path]) -> Path:
+    named = b"\0".join(os.fsencode(path.resolve()) for path in paths)
+    return folder() / hashlib.sha256(named).hexdigest()[:32]
 
 
 def _remembered(note: Path, stamp: str) -> str:

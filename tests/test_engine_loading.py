@@ -145,39 +145,6 @@ def test_a_kv_cache_of_q8_0_takes_about_half(base: Path, tmp_path: Path) -> None
     assert 0.5 < sizes["q8_0"] / sizes["f16"] < 0.6
 
 
-@pytest.mark.parametrize("low_memory", [False, True])
-def test_an_adapter_that_changes_nothing_is_refused_before_its_role_writes(
-    base: Path, tmp_path: Path, low_memory: bool
-) -> None:
-    adapters = {Role.IR: write_lora(tmp_path / "ir.gguf"),
-                Role.KG: write_lora(tmp_path / "kg.gguf", scale=0)}  # fmt: skip
-    asked = Request(Role.KG, (Part("Tom has 3 eggs"),), 12)
-    with LlamaEngine(base, adapters, Options(threads=1, low_memory=low_memory)) as engine:
-        before = greedy(engine, Role.IR)
-        for _ in range(2):  # not proven by having been asked
-            with pytest.raises(ModelError) as raised:
-                engine.generate([asked], lambda index, text: pytest.fail(f"it wrote {text!r}"))
-            assert raised.value.message == (
-                f"{adapters[Role.KG]}: the adapter does not act: the logits are the same without it"
-            )
-            assert raised.value.hint == "train it for at least one step, then convert it again"
-            assert raised.value.exit_code == 4
-        with pytest.raises(ModelError):
-            engine.prove()
-        assert greedy(engine, Role.IR) == before
-        assert greedy(engine, Role.DR) != before  # the bare base
-
-
-def test_an_adapter_that_only_turns_queries_is_proven_by_more_than_one_token(
-    base: Path, tmp_path: Path
-) -> None:
-    """A lone token attends to itself alone, whatever its query is."""
-    path = write_lora(tmp_path / "ir.gguf", {Q: (64, 64)})
-    with LlamaEngine(base, {Role.IR: path}, Options(threads=1)) as engine:
-        engine.prove()
-        greedy(engine, Role.IR)
-
-
 def test_an_adapter_of_another_base_is_refused_with_every_fault(base: Path, tmp_path: Path) -> None:
     path = write_lora(
         tmp_path / "lora.gguf", {Q: (64, 32), "blk.7.attn_q.weight": (64, 64), DOWN: (64, 96)}

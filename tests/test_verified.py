@@ -1,4 +1,4 @@
-"""A file's SHA-256 is remembered while the file is the same, and never longer."""
+"""What was found of files is remembered while they are the same, and never longer."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ import pytest
 
 from lorid_local import base, verified
 from lorid_local.errors import ModelError
-from lorid_local.verified import sha256
+from lorid_local.verified import Claim, sha256
 
 LONG_AGO = 1_600_000_000
 reads: list[Path] = []
@@ -99,3 +99,46 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert raised.value.message == (
         f"{tmp_path}/a.gguf: cannot be read (No such file or directory)"
     )
+
+
+def test_a_claim_holds_for_the_same_files_and_circumstances(tmp_path: Path) -> None:
+    one, two = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    written(one, b"one"), written(two, b"two")
+    claim = Claim([one, two], b"here")
+    assert not claim.holds()
+    claim.remember()
+    assert claim.holds() and Claim([one, two], b"here").holds()
+    for files, about in (([one, two], b"there"), ([two, one], b"here"), ([one], b"here")):
+        assert not Claim(files, about).holds()
+    written(two, b"six")
+    assert not Claim([one, two], b"here").holds()
+    assert sha256(one) == hashlib.sha256(b"one").hexdigest()  # notes do not mix
+
+
+def test_a_claim_of_files_that_changed_meanwhile_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.gguf"
+    written(path, b"one")
+    before = Claim([path], b"")
+    written(path, b"two")
+    before.remember()
+    missing = Claim([tmp_path / "none.gguf"], b"")
+    missing.remember()
+    monkeypatch.setattr(verified, "SETTLED", 3600.0)
+    young = Claim([path], b"")
+    young.remember()
+    assert not any(claim.holds() for claim in (before, missing, young, Claim([path], b"")))
+    monkeypatch.setattr(verified, "SETTLED", -1.0)
+    young.remember()
+    assert young.holds()
+
+
+def test_without_a_cache_no_claim_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}/file")
+    claim = Claim([tmp_path / "file"], b"")
+    claim.remember()
+    assert not claim.holds()
