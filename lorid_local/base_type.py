@@ -26,6 +26,7 @@ from lorid_local.errors import EXIT_MODEL, EngineError, LoridError, ModelError, 
 from lorid_local.gguf_check import check_base
 from lorid_local.gguf_header import BLOCKS, Header, TensorInfo, read_header
 from lorid_local.user_folders import user_folder
+from lorid_local.whole_file import sync
 
 BaseType = Literal["as-shipped", "q8_0", "q4_0", "iq4_nl"]
 BASE_TYPES: tuple[BaseType, ...] = get_args(BaseType)
@@ -177,7 +178,7 @@ def _written(source: Header, base_type: BaseType, folder: Path, stem: str, say: 
         with _temporary(folder, stem) as part:
             _requantize(source.path, part, base_type)
             header = _checked(part, source, base_type)
-            _sync(part)
+            sync(part)
             path = folder / f"{stem}-{_seal(part, header.data_start)}.gguf"
             _put_in_place(part, path, stem)
     except OSError as error:
@@ -213,7 +214,7 @@ def _put_in_place(part: Path, path: Path, stem: str) -> None:
     if not (path.exists() and _is_whole(path, stem)):
         os.replace(part, path)
     with suppress(OSError):  # a folder cannot be synced everywhere; the file already is
-        _sync(path.parent)
+        sync(path.parent)
         for other in path.parent.glob(f"{stem}-*.gguf"):
             if not _is_whole(other, stem):
                 other.unlink()
@@ -229,14 +230,6 @@ def _temporary(folder: Path, stem: str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             os.unlink(name)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _checked(part: Path, source: Header, base_type: BaseType) -> Header:

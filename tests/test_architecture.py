@@ -33,7 +33,7 @@ def _files() -> Iterator[tuple[str, Path]]:
 MODULES = dict(_files())
 SOURCES = [*MODULES.values(), *sorted(Path(__file__).parent.glob("*.py"))]
 SEAM = {"errors", "prompts", "answers", "arithmetic", "number", "numbers", "engine",
-        "gguf_header", "gguf_check", "settings", "base",
+        "gguf_header", "gguf_check", "settings", "base", "whole_file",
         # TorchEngine advances its samples as LlamaEngine does
         "sample", "calculator",
         # lorid_train draws problems with sure answers to train on

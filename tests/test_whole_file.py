@@ -34,6 +34,31 @@ def test_what_is_cut_off_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    dead = get_context("spawn").Process(target=int)
+    dead.start()
+    dead.join()
+    left = [tmp_path / f".{name}.{dead.pid}.part" for name in ("a", "b", "[a]")]
+    others = [tmp_path / f".a.{name}.part" for name in (os.getppid(), "x")]
+    for part in (*left, *others):
+        part.touch()
+    whole_file.write(tmp_path / "a", ["text"])
+    assert {*tmp_path.iterdir()} == {tmp_path / "a", *left[1:], *others}
+    whole_file.write(tmp_path / "[a]", ["text"])
+    assert not left[2].exists()
+
+
+def test_a_text_is_on_the_disk_before_it_is_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    sync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda number: (steps.append("sync"), sync(number))[1])
+    monkeypatch.setattr(os, "replace", lambda *both: (steps.append("named"), rename(*both))[1])
+    whole_file.write(tmp_path / "a", ["text"])
+    assert steps == ["sync", "named", "sync"]
+
+
 def test_a_device_is_written_to() -> None:
     whole_file.write(Path(os.devnull), ["x"])
     assert not Path(os.devnull).is_file()

@@ -3,11 +3,9 @@
 Knows GGUF, not PEFT. Keys are those of llama.cpp's convert_lora_to_gguf.py.
 """
 
-import glob
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import numpy as np
 from gguf import GGMLQuantizationType as Kind
 from numpy.typing import NDArray
 
+from lorid_local import whole_file
 from lorid_local.errors import ModelError, OutputError
 from lorid_local.gguf_header import Header, read_header
 
@@ -154,48 +153,11 @@ def put_in_place(outfile: Path) -> Iterator[Path]:
 
     The temporary is gone afterwards in any case. Raises OutputError where the disk refuses.
     """
-    temporary = outfile.with_name(f".{outfile.name}.{os.getpid()}.part")
     try:
-        _remove_abandoned(outfile)
-        # none of another's, so that no link that lies there is followed
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, outfile)
-        with suppress(OSError):  # a folder cannot be synced everywhere; the file already is
-            _sync(outfile.parent)
+        with whole_file.replacing(outfile) as temporary:
+            yield temporary
     except OSError as error:
         raise OutputError(
             f"{outfile}: cannot be written ({error.strerror or error})",
             hint="free some space or give another --outfile",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _remove_abandoned(outfile: Path) -> None:
-    """Remove what a conversion that was killed has left."""
-    for part in outfile.parent.glob(f".{glob.escape(outfile.name)}.*.part"):
-        number = part.name.split(".")[-2]
-        if number.isdigit() and not _is_running(int(number)):
-            part.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    if process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
