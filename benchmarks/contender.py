@@ -118,8 +118,9 @@ def main(name: str, problems: Path, first: int, count: int, bundle: str, base_ty
     setup = replace(setup, roles=loop.RoleTable(**table))
     began = time.monotonic()
     if name.startswith("lorid"):
-        with opened(chosen, flags) as engine:
-            way = side_by_side if name == "lorid-file" else one_by_one
+        many = name == "lorid-file"
+        with opened(chosen, flags, many=many) as engine:
+            way = side_by_side if many else one_by_one
             _tell(way(engine, setup), texts, began)
         return
     from benchmarks.peer_engines import ServerEngine, StockEngine

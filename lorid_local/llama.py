@@ -29,6 +29,7 @@ from lorid_local.llama_native import (
     libraries,
 )
 from lorid_local.llama_run import KEPT, RoleState, Run, latched
+from lorid_local.prompt_store import PromptStore
 from lorid_local.prompts import encode
 from lorid_local.verified import Claim
 
@@ -42,7 +43,9 @@ class Options:
     needed, up to the model's own; gpu_layers None: all, if this build of llama.cpp can;
     low_memory: one context for all roles, whose adapter is switched and whose cache is cleared
     between them; kv_type: how keys and values are cached (q8_0 takes about half of f16's memory);
-    stream_mib: how large a role's cache may get for streams (kv_cache.py; low_memory has none).
+    stream_mib: how large a role's cache may get for streams (kv_cache.py; low_memory has none);
+    prompt_mib: how much of a role's prompts is kept for when they come again, as they do where many
+    problems run side by side (prompt_store.py; low_memory keeps none).
     """
 
     threads: int = 0
@@ -53,6 +56,7 @@ class Options:
     low_memory: bool = False
     kv_type: KvType = "f16"
     stream_mib: int = 512
+    prompt_mib: int = 0
     verbose: bool = False
 
 
@@ -196,7 +200,8 @@ class LlamaEngine:
             state.context.close()
             state = None
         if state is None:
-            state = RoleState(self._context(self.layout(needed)), needed)
+            kept = 0 if self.options.low_memory else self.options.prompt_mib * MIB
+            state = RoleState(self._context(self.layout(needed)), needed, PromptStore(kept))
             self._states[place] = state
         if state.role is not role:  # another adapter's keys and values are of no use
             state.kept, state.role = [], None

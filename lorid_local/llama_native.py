@@ -113,6 +113,9 @@ def built_with_amx(told: bytes) -> bool:
     return b"AMX_INT8 = 1" in told
 
 
+State = np.ndarray[Any, np.dtype[np.uint8]]  # a sequence's keys and values, as llama.cpp packs them
+
+
 class Slot(NamedTuple):
     """A token to decode at a position of a sequence; `wanted` asks for its logits."""
 
@@ -247,6 +250,7 @@ class Context:
             )
         self.memory = llama_cpp.llama_get_memory(self.handle)
         self._room = llama_cpp.llama_batch_init(batch, 0, 1)
+        self._to_copy: set[int] = set()  # streams that the next decode copies another's into
 
     def set_adapter(self, adapter: Any, scale: float = 1.0) -> None:
         """Apply one adapter, or none if it is None."""
@@ -265,6 +269,7 @@ class Context:
             room.n_seq_id[i], room.seq_id[i][0] = 1, slot.sequence
             room.logits[i] = slot.wanted
         code = llama_cpp.llama_decode(self.handle, room)
+        self._to_copy.clear()
         if code == 1:
             raise EngineError(
                 f"the context of {self.layout.cells} tokens is full",
@@ -287,6 +292,8 @@ class Context:
         """Let sequence `target` begin with what `source` holds: the same cells, or a copy of them
         in a stream of its own (whose whole memory is copied, before the next decode)."""
         llama_cpp.llama_memory_seq_cp(self.memory, source, target, -1, -1)
+        if self.layout.streams:
+            self._to_copy.add(target)
 
     def move(self, source: int, target: int) -> None:
         """Let sequence `target` hold what `source` held."""
@@ -296,6 +303,26 @@ class Context:
     def forget(self, sequence: int, start: int = 0) -> None:
         """Drop the tokens of `sequence` from position `start` on."""
         llama_cpp.llama_memory_seq_rm(self.memory, sequence, start, -1)
+
+    def state(self, sequence: int) -> State:
+        """Return a copy of the keys and values of `sequence`, for `restore` of this context."""
+        size = llama_cpp.llama_state_seq_get_size(self.handle, sequence)
+        state = np.empty(size, np.uint8)
+        llama_cpp.llama_state_seq_get_data(self.handle, _bytes(state), size, sequence)
+        return state
+
+    def restore(self, sequence: int, state: State) -> bool:
+        """Let `sequence` hold what `state` holds, and nothing else; False, and nothing at all, if
+        there is no room, if the state holds a window of its tokens only, or if llama.cpp still has
+        to copy what was shared with it."""
+        if sequence in self._to_copy:
+            return False
+        self.forget(sequence)
+        got = llama_cpp.llama_state_seq_set_data(self.handle, _bytes(state), state.nbytes, sequence)
+        if got and not llama_cpp.llama_memory_seq_pos_min(self.memory, sequence):
+            return True
+        self.forget(sequence)
+        return False
 
     def clear(self) -> None:
         """Drop everything."""
@@ -307,6 +334,10 @@ class Context:
             llama_cpp.llama_batch_free(self._room)
             llama_cpp.llama_free(self.handle)
             self.handle = None
+
+
+def _bytes(state: State) -> Any:
+    return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
 def quantize(source: Path, target: Path, ftype_name: str, threads: int) -> None:

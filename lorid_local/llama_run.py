@@ -8,7 +8,8 @@ from lorid_local import calculator
 from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Request, Role
 from lorid_local.errors import EngineError
 from lorid_local.kv_cache import Need
-from lorid_local.llama_native import Context, Model, Slot
+from lorid_local.llama_native import Context, Model, Slot, State
+from lorid_local.prompt_store import WORTH, Found, PromptStore, common
 from lorid_local.sample import Sample
 
 KEPT = 0  # the sequence that holds the last prompt of a role
@@ -16,11 +17,12 @@ KEPT = 0  # the sequence that holds the last prompt of a role
 
 @dataclass
 class RoleState:
-    """A context, what it was made for, the role whose adapter it has, and the prompt whose KV
-    sequence KEPT holds."""
+    """A context, what it was made for, the role whose adapter it has, the prompt whose KV
+    sequence KEPT holds, and prompts before it."""
 
     context: Context
     need: Need
+    store: PromptStore[State]
     role: Role | None = None
     kept: list[int] = field(default_factory=list)
 
@@ -97,31 +99,58 @@ class Run:
 
     def _admit(self, index: int, request: Request, prompt: list[int], cancelled: Cancelled) -> None:
         """Prefill all but the prompt's last token; that one is the sample's first step."""
+        sequence = self.free.pop()
         try:
-            self._prefill(prompt, cancelled)
+            self._prefill(prompt[:-1], sequence, cancelled)
         except EngineError as error:
             self.context.forget(KEPT)
+            self.context.forget(sequence)
             self.state.kept = []
+            self.free.append(sequence)
             self.done[index], self.error = Completion("", "failed", 0), error
             return
-        sequence = self.free.pop()
-        self.context.share(KEPT, sequence)
         self.active.append(Sample(index, request, sequence, prompt))
 
-    def _prefill(self, prompt: list[int], cancelled: Cancelled) -> None:
-        """Bring prompt[:-1], and nothing else, into sequence KEPT, keeping what it begins with."""
-        body = prompt[:-1]
-        kept = self.state.kept
-        same = next((i for i, (a, b) in enumerate(zip(kept, body, strict=False)) if a != b),
-                    min(len(kept), len(body)))  # fmt: skip
+    def _prefill(self, body: list[int], sequence: int, cancelled: Cancelled) -> None:
+        """Bring `body`, and nothing else, into `sequence`: by way of KEPT, or in streams from the
+        store into the sequence's own, as KEPT's would be copied behind the next change of it."""
+        same, found = self._same(body)
+        if found and self.context.layout.streams and self.context.restore(sequence, found.state):
+            self.context.forget(sequence, found.same)
+            self._read(sequence, body, found.same, cancelled)
+            return
+        if self.state.store.wants(self.state.kept, body):
+            self.state.store.keep(self.state.kept, self.context.state(KEPT))
+        if found and not self.context.layout.streams:
+            same = found.same if self.context.restore(KEPT, found.state) else 0
         self.context.forget(KEPT, same)
         self.state.kept = body[:same]
-        for start in range(same, len(body), self.context.batch):
+        self._read(KEPT, body, same, cancelled, self.state.kept)
+        self.context.share(KEPT, sequence)
+
+    def _same(self, body: list[int]) -> tuple[int, Found[State] | None]:
+        """Return how many tokens of `body` KEPT begins with, and what begins with more of them."""
+        same = common(self.state.kept, body)
+        found = self.state.store.nearest(body)
+        return same, found if found and found.same >= same + WORTH else None
+
+    def _read(
+        self,
+        sequence: int,
+        body: list[int],
+        start: int,
+        cancelled: Cancelled,
+        noted: list[int] | None = None,
+    ) -> None:
+        """Decode `body` from `start` on; `noted` takes the tokens that were."""
+        for first in range(start, len(body), self.context.batch):
             if cancelled():
-                break
-            chunk = body[start : start + self.context.batch]
-            self.context.decode([Slot(t, start + i, KEPT, False) for i, t in enumerate(chunk)])
-            self.state.kept += chunk
+                return
+            chunk = body[first : first + self.context.batch]
+            slots = [Slot(token, first + i, sequence, False) for i, token in enumerate(chunk)]
+            self.context.decode(slots)
+            if noted is not None:
+                noted += chunk
 
     def _close_gaps(self) -> None:
         """Move samples into the streams below theirs that are free.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lorid_local.llama import LlamaEngine
 
 MAX_THREADS = 512  # GGML_MAX_N_THREADS; ggml crashes beyond it
+PROMPT_MIB = 128  # of each role: prompts of 32 problems of the bundled model
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def engine_for(
     """Return the engine that the flags ask for, a server or one in this process."""
     if flags.endpoint:
         return serving.connected(flags.endpoint, setup.roles, flags.server_models, flags.in_flight)
-    return opened(chosen, flags)
+    return opened(chosen, flags, many=flags.file is not None)
 
 
 def asked(
@@ -210,8 +211,11 @@ def base_file(chosen: bundles.Bundle, flags: Flags, say: Say = _note) -> Path:
 
 
 @contextmanager
-def opened(chosen: bundles.Bundle, flags: Flags, say: Say = _note) -> Iterator["LlamaEngine"]:
-    """Yield the engine that the flags ask for, as a solve uses it. Raises LoridError.
+def opened(
+    chosen: bundles.Bundle, flags: Flags, say: Say = _note, *, many: bool = False
+) -> Iterator["LlamaEngine"]:
+    """Yield the engine that the flags ask for, as a solve uses it, of `many` problems side by side
+    or of one after another. Raises LoridError.
 
     `say` is told what is written to the cache, or why it cannot be.
     """
@@ -229,6 +233,7 @@ def opened(chosen: bundles.Bundle, flags: Flags, say: Say = _note) -> Iterator["
         gpu_layers=flags.n_gpu_layers,
         kv_type=flags.kv_type,
         low_memory=flags.low_memory,
+        prompt_mib=PROMPT_MIB if many else 0,
         verbose=flags.verbose,
     )
     try:
