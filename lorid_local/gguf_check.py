@@ -18,7 +18,7 @@ def check_base(base: Header) -> None:
     if kind != "model":
         raise ModelError(
             f"{base.path}: a GGUF file of type {kind!r}, not a model",
-            hint="give the base model's .gguf with -m, and adapters through a bundle",
+            hint="give the base model's .gguf (-m or --base), and adapters through a bundle",
         )
     if not base.architecture:
         raise ModelError(f"{base.path}: names no architecture (general.architecture is missing)")

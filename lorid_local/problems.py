@@ -16,6 +16,7 @@ from lorid_local.prompts import printable, tidy
 
 EXAMPLE = 'lorid solve "A box holds 12 eggs. How many eggs are in 5 boxes?"'
 PATIENCE = 1.0  # seconds that a pipe beside an argument may stay silent
+STDIN = Path("-")
 SHOWN = 5  # faulty lines listed in one message
 QUESTION_KEYS = ("question", "problem")
 AMOUNTS = re.compile(
@@ -48,17 +49,20 @@ def from_command_line(argument: str | None, stdin: BinaryIO | None = None) -> st
 
 
 def from_file(path: Path) -> list[Problem]:
-    """Return a file's problems: .jsonl with "question" (and "id"), or one problem a line.
+    """Return a file's problems: .jsonl with "question" (and "id"), or one problem a line; '-' is
+    standard input. A file of another name than .txt whose first line is an object is .jsonl.
 
     Raises InputError naming the faulty lines; nothing is solved then.
     """
     try:
-        text = checked(path.read_bytes(), str(path), path)
+        text = _text(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}", hint="check -f/--file") from None
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     faults: list[str] = []
     as_json = path.suffix in (".jsonl", ".json", ".ndjson")
+    if lines and path.suffix != ".txt":
+        as_json = as_json or isinstance(_parsed(lines[0][1]), dict)
     problems = [_object(n, line, faults) if as_json else Problem(line) for n, line in lines]
     if faults:
         more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
@@ -72,6 +76,12 @@ def from_file(path: Path) -> list[Problem]:
             hint='write one {"question": "..."} a line' if as_json else "write one problem a line",
         )
     return problems
+
+
+def _text(path: Path) -> str:
+    if path == STDIN:
+        return checked(sys.stdin.buffer.read(), "standard input")
+    return checked(path.read_bytes(), str(path), path)
 
 
 def checked(data: bytes, source: str, file: Path | None = None) -> str:
@@ -103,10 +113,7 @@ def unprintable(text: str) -> int:
 
 
 def _object(number: int, line: str, faults: list[str]) -> Problem:
-    try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError):
-        record = None
+    record = _parsed(line)
     if not isinstance(record, dict):
         faults.append(f"line {number} is no JSON object")
         return Problem("")
@@ -115,6 +122,13 @@ def _object(number: int, line: str, faults: list[str]) -> Problem:
         faults.append(f'line {number} has no text in "question"')
         return Problem("")
     return Problem(text, record.get("id"))
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _piped(stdin: BinaryIO, *, wait: bool) -> bool:

@@ -30,7 +30,10 @@ class Sampler:
         """Return a token; `logits` has shape (vocabulary,). Raises EngineError if all are lost."""
         best = int(logits.argmax())
         if not np.isfinite(logits[best]):  # argmax finds a NaN first
-            raise EngineError("the model computed logits that are not numbers")
+            raise EngineError(
+                "the model computed logits that are not numbers: a file of it may be damaged",
+                hint='rm -r "$(lorid paths cache)", which is written again, then lorid doctor',
+            )
         if self.temperature <= 0:
             return best
         tokens = self._likeliest(logits, self._heavy(logits, logits[best]))

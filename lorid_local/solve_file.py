@@ -20,6 +20,7 @@ from lorid_local.problems import Problem
 from lorid_local.prompts import tidy
 
 Record = dict[str, Any]
+CUT_OFF = b'{"'  # how a record that was cut off begins
 WORST_FIRST = (EXIT_INTERRUPTED, EXIT_FAILURE, EXIT_NO_AGREEMENT)
 EXITS = {
     "agreed": EXIT_AGREED,
@@ -65,19 +66,36 @@ def whole_lines(path: Path, *, mend: bool) -> list[bytes]:
     """Return the lines of a file of results, none if it is not there.
 
     A last line that was cut off is left out, and with `mend` removed from the file. Raises
-    OutputError.
+    OutputError, and InputError if that line is no part of a result.
     """
     if not path.exists() or not path.is_file():
         return []
     try:
         data = path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
-        if mend and len(whole) < len(data):  # killed in the middle of a line
-            with open(path, "r+b") as file:
-                file.truncate(len(whole))
+        if last := data[len(whole) :]:
+            whole = _mended(path, whole, last, mend=mend)
     except OSError as error:
         raise _unwritable(path, error) from None
     return whole.splitlines()
+
+
+def _mended(path: Path, whole: bytes, last: bytes, *, mend: bool) -> bytes:
+    """Return the lines without a last one that was cut off, or with one that lacks its end."""
+    complete = True
+    try:
+        json.loads(last)
+    except (ValueError, RecursionError):
+        complete = False
+    if not complete and last[: len(CUT_OFF)] != CUT_OFF[: len(last)]:
+        raise _no_result(path, whole.count(b"\n") + 1)
+    if mend:
+        with open(path, "r+b") as file:
+            file.truncate(len(whole))
+            if complete:
+                file.seek(0, os.SEEK_END)
+                file.write(last + b"\n")
+    return whole + last + b"\n" if complete else whole
 
 
 def _keep(path: Path, lines: Sequence[bytes]) -> None:
@@ -97,12 +115,16 @@ def _record(path: Path, number: int, line: bytes) -> Record:
         record = json.loads(line)
     except (ValueError, RecursionError):
         record = None
-    if not isinstance(record, dict):
-        raise InputError(
-            f"{path}:{number}: not a result of lorid",
-            hint="give another file with -o/--output, or remove this one",
-        )
+    if not isinstance(record, dict) or record.get("status") not in EXITS:
+        raise _no_result(path, number)
     return record
+
+
+def _no_result(path: Path, number: int) -> InputError:
+    return InputError(
+        f"{path}:{number}: not a result of lorid",
+        hint="give another file with -o/--output, or remove this one",
+    )
 
 
 @contextmanager

@@ -162,6 +162,9 @@ def check(flags: Flags) -> None:
             hint="lorid solve --endpoint URL --no-adapters ... asks that base by prompts alone",
         )
     serving.check(flags.in_flight)
+    if not flags.endpoint and (flags.in_flight is not None or flags.server_models):
+        given = "--in-flight" if flags.in_flight is not None else "--server-models"
+        raise InputError(f"{given} was given without --endpoint", hint="--endpoint URL")
     if flags.timeout is not None and not flags.timeout > 0:
         raise InputError(f"--timeout {flags.timeout}: expected seconds above 0")
     if flags.threads is not None and not 1 <= flags.threads <= MAX_THREADS:

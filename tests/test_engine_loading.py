@@ -194,7 +194,7 @@ def test_base_and_adapter_exchanged_are_refused(base: Path, tmp_path: Path) -> N
     assert (error.message, error.hint) == (f"{base}: not a GGUF LoRA adapter", CONVERT)
     error = refusal(lora)
     assert error.message == f"{lora}: a GGUF file of type 'adapter', not a model"
-    assert error.hint == "give the base model's .gguf with -m, and adapters through a bundle"
+    assert error.hint == "give the base model's .gguf (-m or --base), and adapters through a bundle"
 
 
 def test_a_missing_file_is_refused(base: Path, tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_a_bundle_that_cannot_be_written_stays(
     monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)  # it is no file
     with pytest.raises(OutputError) as raised:
         save(path, calibrated(HEAD, NEW), ["calibration"])
-    assert raised.value.message == f"{path}: cannot be written (Is a directory)"
+    assert raised.value.message == f"{path}: cannot be written (File exists)"
     assert raised.value.hint == "copy the bundle to a folder that you may write to, and give that"
     assert path.read_text() == HEAD
 

@@ -95,14 +95,16 @@ def test_practice_brings_topic_grade_steps_and_rules() -> None:
     [
         (['{"question": "1?", "answer": 1}', "[]", '{"question": "", "answer": 1}', "x",
           '{"question": "1?", "answer": "many"}', '{"question": "1?", "answer": true}'], {},
-         "{data}: line 1 has no question; line 2 has no question; line 3 has no question; line 4 "
-         "has no answer that can be read (no number in 'many'); line 5 has no answer that can be "
+         "{data}: line 2 is no JSON object; line 3 has no question; line 4 is no JSON object; line "
+         "5 has no answer that can be read (no number in 'many'); line 6 has no answer that can be "
          "read (True is no number and no text)", f"expected {FORMATS}"),
+        (['{"question": "1?"}', '{"question": "1?", "answer": null}'], {},
+         "{data}: line 1 has no answer; line 2 has no answer", f"expected {FORMATS}"),
         (['{"question": "1?", "answer": NaN}', '{"question": "1?", "answer": -Infinity}'], {},
-         "{data}: line 0 has no answer that can be read (nan is no number and no text); line 1 has "
+         "{data}: line 1 has no answer that can be read (nan is no number and no text); line 2 has "
          "no answer that can be read (-inf is no number and no text)", f"expected {FORMATS}"),
-        (["x"] * 7, {}, "{data}: line 0 has no question; line 1 has no question; line 2 has no "
-         "question; line 3 has no question; line 4 has no question and 2 more",
+        (["x"] * 7, {}, "{data}: line 1 is no JSON object; line 2 is no JSON object; line 3 is "
+         "no JSON object; line 4 is no JSON object; line 5 is no JSON object and 2 more",
          f"expected {FORMATS}"),
         ([], {}, "{data}: holds no problems to measure on", f"expected {FORMATS}"),
         (["[1, 2"], {}, "{data}: not valid JSON", f"expected {FORMATS}"),
@@ -150,9 +152,11 @@ def test_files_make_no_sense_with_practice(tmp_path: Path, flag: str) -> None:
     name = {"lines": "--lines", "rules": "--rules-file"}[flag]
     with pytest.raises(InputError) as raised:
         load("practice:", Choice(**{flag: tmp_path}))  # type: ignore[arg-type]
-    assert raised.value.message == f"{name} was given with practice:: expected a file of problems"
+    assert raised.value.message == (
+        f"{name} was given with practice problems, not a file of problems"
+    )
     assert raised.value.hint == (
-        "the families bring their own rules; choose with --count and --skip"
+        "choose with --count and --skip; the families bring their own rules"
     )
 
 

@@ -52,7 +52,7 @@ def flags(model: Path) -> tuple[str, ...]:
 
 
 def test_a_run_its_table_and_its_report(tmp_path: Path, five: Path, data: Path) -> None:
-    samples, report = tmp_path / "runs" / "s.jsonl", tmp_path / "r.html"
+    samples, report = tmp_path / "s.jsonl", tmp_path / "r.html"
     ran = lorid("eval", data, *flags(five), "-o", samples, "--json", "--name", "sums")
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
@@ -254,6 +254,15 @@ def test_a_report_does_not_replace_samples(drawn: Path, data: str) -> None:
     )
     assert raised.value.hint == "give --report another file"
     assert drawn.read_bytes() == before
+
+
+def test_the_report_is_there_though_nobody_reads_the_table(drawn: Path, tmp_path: Path) -> None:
+    report = tmp_path / "r.html"
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run([*START, "eval", str(drawn), "--report", str(report)], stdout=full,
+                             stderr=subprocess.PIPE, env=environment(), check=False)  # fmt: skip
+    assert ran.returncode == 1
+    assert report.read_text().endswith("</html>\n")
 
 
 def test_a_report_that_cannot_be_written(drawn: Path, tmp_path: Path) -> None:

@@ -163,7 +163,10 @@ def test_an_adapter_given_as_base(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as raised:
         check_base(adapter)
     assert raised.value.message == f"{adapter.path}: a GGUF file of type 'adapter', not a model"
-    assert raised.value.hint == "give the base model's .gguf with -m, and adapters through a bundle"
+    assert (
+        raised.value.hint
+        == "give the base model's .gguf (-m or --base), and adapters through a bundle"
+    )
 
 
 def test_a_base_that_is_no_language_model(tmp_path: Path, base: Header) -> None:

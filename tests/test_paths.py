@@ -11,7 +11,8 @@ import pytest
 from lorid_local import bundle, paths
 from lorid_local.commands.group import COMMANDS
 from lorid_local.engine import Role
-from lorid_local.errors import InputError
+from lorid_local.errors import InputError, OutputError
+from lorid_local.evaluate import places
 from tests.test_cli import START, environment, failed, lorid
 
 
@@ -103,3 +104,16 @@ def test_bash_completes_commands_and_flags(tmp_path: Path) -> None:
     assert completed("lorid", "do") == ["doctor"]
     assert completed("lorid", "solve", "--low") == ["--low-memory"]
     assert completed("lorid", "solve", "--kv-type", "") == ["f16", "q8_0"]
+
+
+def test_a_folder_for_samples_that_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", f"{tmp_path}/file")
+    with pytest.raises(OutputError) as raised:
+        places.default("DATA", {"bundle": "mine"}, "1 + 1?")
+    assert raised.value.message == (
+        f"{tmp_path}/file/lorid/samples: cannot be made for the samples (Not a directory)"
+    )
+    assert raised.value.hint == "-o FILE, or set XDG_STATE_HOME to a folder that you may write to"

@@ -124,4 +124,9 @@ def test_logits_that_are_lost_are_an_error(bad: float, temperature: float) -> No
     values = np.full(4, bad, dtype=np.float32)
     with pytest.raises(EngineError) as raised:
         Sampler(temperature=temperature, top_p=0.9, seed=1).draw(values)
-    assert raised.value.message == "the model computed logits that are not numbers"
+    assert raised.value.message == (
+        "the model computed logits that are not numbers: a file of it may be damaged"
+    )
+    assert raised.value.hint == (
+        'rm -r "$(lorid paths cache)", which is written again, then lorid doctor'
+    )

@@ -39,10 +39,19 @@ def test_what_is_there_is_taken(tmp_path: Path) -> None:
 def test_a_line_that_was_cut_off_is_removed(tmp_path: Path) -> None:
     path = write(tmp_path / "out.jsonl", record(1))
     whole = path.read_bytes()
-    for cut in (b"{", b'{"question": "2 + 1?"', json.dumps(record(2)).encode()):
+    for cut in (b"{", b'{"question": "2 + 1?"', json.dumps(record(2)).encode()[:-1]):
         path.write_bytes(whole + cut)
         assert stored(path, TODO, SETTINGS, mend=True) == [record(1)]
         assert path.read_bytes() == whole
+
+
+def test_a_result_that_lacks_the_end_of_its_line_alone_stays(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.jsonl", record(1), record(2))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    for mend in (False, True):
+        assert stored(path, TODO, SETTINGS, mend=mend) == [record(1), record(2)]
+        assert path.read_bytes() == (whole if mend else whole[:-1])
 
 
 def test_from_an_interrupted_problem_on_all_is_done_again(tmp_path: Path) -> None:
@@ -90,14 +99,18 @@ def test_more_results_than_problems_are_refused(tmp_path: Path) -> None:
         stored(path, TODO, SETTINGS, mend=True)
 
 
-@pytest.mark.parametrize("line", ["[]", "not json", '"text"', "[" * 100_000])
-def test_what_is_no_result_is_refused(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize(
+    "line", ["[]", "not json", '"text"', "[" * 100_000, '{"id": 1, "question": "1 + 1?"}', "{}"]
+)
+def test_what_is_no_result_is_refused(tmp_path: Path, line: str, end: str) -> None:
     path = tmp_path / "out.jsonl"
-    path.write_text(line + "\n")
+    path.write_text(line + end)
     with pytest.raises(InputError) as raised:
-        stored(path, TODO, SETTINGS, mend=True)
+        stored(path, TODO, SETTINGS, mend=False)
     assert raised.value.message == f"{path}:1: not a result of lorid"
     assert raised.value.hint == REMOVE
+    assert path.read_text() == line + end
 
 
 def test_results_are_added_behind_those_there(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What the flags make of a bundle's settings, and what a file of problems holds; no model."""
 
+import io
 import json
 import tracemalloc
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ from typing import Any
 import pytest
 
 from lorid_local import bundle as bundles
-from lorid_local import solve_file, solving
+from lorid_local import problems, solve_file, solving
 from lorid_local.engine import Completion, Role
-from lorid_local.errors import OutputError
+from lorid_local.errors import InputError, OutputError
 from lorid_local.problems import Problem
 from lorid_local.solving import Flags, Setup, settle
 from tests.scripted import run, script
@@ -53,6 +54,39 @@ def test_what_changes_the_samples_leaves_the_calibration_behind(flags: dict[str,
 )  # fmt: skip
 def test_what_changes_only_the_way_keeps_it(flags: dict[str, Any]) -> None:
     assert settled(**flags).calibration == CONTENTS.calibration
+
+
+@pytest.mark.parametrize("name", ["-", "problems", "problems.csv", "problems.jsonl"])
+def test_problems_are_known_by_their_first_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(name) if name == "-" else tmp_path / name
+    data = b'\n{"id": 7, "question": "1 + 1?"}\n'
+    if name == "-":
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    else:
+        path.write_bytes(data)
+    assert problems.from_file(path) == [Problem("1 + 1?", 7)]
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [("p.txt", '{"id": 7}'), ("p", "[1]"), ("p", "{1 + 1?"), ("p", "5")]
+)
+def test_other_lines_are_texts(name: str, line: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(line)
+    assert problems.from_file(path) == [Problem(line)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [({"in_flight": 3}, "--in-flight"), ({"server_models": "ir=x"}, "--server-models")],
+)
+def test_flags_of_a_server_need_one(flags: dict[str, Any], name: str) -> None:
+    with pytest.raises(InputError) as raised:
+        solving.check(Flags(**flags))
+    assert raised.value.message == f"{name} was given without --endpoint"
+    assert raised.value.hint == "--endpoint URL"
 
 
 class Endless:

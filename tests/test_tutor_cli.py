@@ -110,6 +110,25 @@ def test_progress_is_shown_and_forgotten(lorid: Any) -> None:
     assert lorid("--forget") == ["There was no progress to erase."]
 
 
+@pytest.mark.parametrize(
+    ("flags", "message", "hint"),
+    [
+        ({"forget": True, "progress": True}, "--forget was given with --progress", "--forget"),
+        ({"forget": True, "problem": "1 + 1?"}, "--forget was given with a problem", "--forget"),
+        ({"progress": True, "problem": ""}, "--progress was given with a problem", "--progress"),
+    ],
+)
+def test_flags_that_contradict_each_other(
+    lorid: Any, flags: dict[str, Any], message: str, hint: str
+) -> None:
+    lorid("--seed", 1, typed="/answer\n/answer\n")
+    with pytest.raises(InputError) as raised:
+        running.run(running.Flags(**flags))
+    assert raised.value.message == message
+    assert raised.value.hint == f"lorid tutor {hint}"
+    assert len(lorid("--progress")) > 1  # nothing was erased
+
+
 def test_forgetting_asks_on_a_terminal(
     lorid: Any, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

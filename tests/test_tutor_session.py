@@ -240,6 +240,14 @@ def test_the_other_commands(session: Session, eggs: Task) -> None:
     ]  # fmt: skip
 
 
+def test_an_answer_behind_the_command_is_the_pupils_own(session: Session, eggs: Task) -> None:
+    state, effects = talk(session, begun(session, eggs), "/answer 77")
+    assert effects == talk(session, begun(session, eggs), "77")[1] and not state.over
+    state, effects = talk(session, state, "/answer 90")
+    assert state.over == "right"
+    assert texts(talk(session, state, "/answer 90")[1])[0].startswith("This one is done.")
+
+
 def test_the_level_follows_the_answers(session: Session, eggs: Task) -> None:
     state = begun(session, eggs)
     for _ in range(3):

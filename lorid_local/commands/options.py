@@ -10,10 +10,10 @@ MOST_AT_ONCE = 16  # the engine's own width (lorid_local.llama.Options), which a
 
 
 def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
-    """Like click.option, with the environment variable of the first long name."""
-    long = next(name for name in names if name.startswith("--"))
-    variable = "LORID_" + long.split("/")[0].lstrip("-").replace("-", "_").upper()
-    return click.option(*names, envvar=variable, **settings)
+    """Like click.option, with an environment variable for each long name."""
+    long = [name.split("/")[0].lstrip("-") for name in names if name.startswith("--")]
+    variables = ["LORID_" + name.replace("-", "_").upper() for name in long]
+    return click.option(*names, envvar=variables, **settings)
 
 
 model_option = option("-m", "--model", type=click.Path(path_type=Path),

@@ -87,8 +87,8 @@ def load(data: str, choice: Choice) -> list[Case]:
         if choice.lines or choice.rules:
             given = "--lines" if choice.lines else "--rules-file"
             raise InputError(
-                f"{given} was given with {PRACTICE}: expected a file of problems",
-                hint="the families bring their own rules; choose with --count and --skip",
+                f"{given} was given with {PRACTICE.rstrip(':')} problems, not a file of problems",
+                hint="choose with --count and --skip; the families bring their own rules",
             )
         return list(_practice(data.removeprefix(PRACTICE), choice))
     path = Path(data) if Path(data).exists() else hub_cache.find(data)
@@ -170,16 +170,24 @@ def _texts(items: Sequence[Any]) -> bool:
 def _case(
     number: int, row: Any, rules: dict[Any, tuple[str, ...]], faults: list[str]
 ) -> Case | None:
-    """Return a row as a case; a fault that names its 0-based line is added where it is none."""
+    """Return a row as a case; a fault that names its line, the first is 1, is added where it is
+    none."""
+    line = f"line {number + 1}"
+    if not isinstance(row, dict):
+        faults.append(f"{line} is no JSON object")
+        return None
     question, gold, steps = _read(row)
-    own_id = row.get("id", row.get("ID")) if isinstance(row, dict) else None
+    own_id = row.get("id", row.get("ID"))
     id: Any = own_id if isinstance(own_id, int | str) else number
     if not isinstance(question, str) or not tidy(question):
-        faults.append(f"line {number} has no question")
+        faults.append(f"{line} has no question")
+        return None
+    if gold is None:
+        faults.append(f"{line} has no answer")
         return None
     answer = _gold(gold)
     if isinstance(answer, Unparsed):
-        faults.append(f"line {number} has no answer that can be read ({answer.reason})")
+        faults.append(f"{line} has no answer that can be read ({answer.reason})")
         return None
     own = row.get("knowledge", [])
     known = rules.get(id, tuple(own) if isinstance(own, list) and _texts(own) else ())
@@ -198,8 +206,8 @@ def _read(row: Any) -> tuple[Any, Any, tuple[str, ...]]:
             return question, row.get("answer", rationale), ()
         case {"question": question, "answer": str(answer)} if "####" in answer:  # GSM8K
             return question, answer, tuple(left for left, _ in arithmetic.steps(answer))
-        case {"question": question, "answer": answer}:
-            return question, answer, ()
+        case {"question": question}:
+            return question, row.get("answer"), ()
     return None, None, ()
 
 

@@ -1,4 +1,4 @@
-"""Where the samples of a run go that was given no -o/--output; makes no folder."""
+"""Where the samples of a run go that was given no -o/--output."""
 
 import hashlib
 import json
@@ -31,10 +31,19 @@ def folder(environ: Mapping[str, str] = os.environ, platform: str = sys.platform
 def default(data: str, settings: Mapping[str, Any], first: str) -> Path:
     """Return the file of a run on `data` with these settings, whose first problem is `first`.
 
-    Each such run has its own, so that the same command goes on with it and another one begins.
+    Each such run has its own, so that the same command goes on with it and another one begins. The
+    folder is made; raises OutputError if it cannot be.
     """
     text = json.dumps([settings, first], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = Path(data).stem if Path(data).exists() else data
     words = re.sub(r"[^A-Za-z0-9]+", "-", f"{name[:60]} {settings['bundle']}").strip("-")
-    return folder() / f"{words}-{digest}.jsonl"
+    place = folder()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{place}: cannot be made for the samples ({error.strerror})",
+            hint="-o FILE, or set XDG_STATE_HOME to a folder that you may write to",
+        ) from None
+    return place / f"{words}-{digest}.jsonl"

@@ -253,14 +253,16 @@ def _show(
     found = findings.figures(
         contents, replayed, wanted=wanted, rounds=loop.rounds, protocol=loop.protocol, others=others
     )
-    if asked.as_json:
-        print(json.dumps(found))
-    else:
-        summary.show(found)
-    sys.stdout.flush()
-    if asked.report:
-        _write(asked.report, report.html(found, replayed))
-        print(f"Report: {asked.report}", file=sys.stderr)
+    try:
+        if asked.as_json:
+            print(json.dumps(found))
+        else:
+            summary.show(found)
+        sys.stdout.flush()
+    finally:  # nobody may be there who reads it
+        if asked.report:
+            _write(asked.report, report.html(found, replayed))
+            print(f"Report: {asked.report}", file=sys.stderr)
     if asked.calibrate:
         own = settings_of(this.chosen, this.setup, replace(asked.solve, model=None))
         draws = [Draw(problems), *others]

@@ -155,8 +155,6 @@ def writer(
 
     Raises OutputError where it cannot be written, as on a full disk.
     """
-    if path.parent != path:
-        path.parent.mkdir(parents=True, exist_ok=True)
     with solve_file.sink(path, json.dumps) as write:
         contents = read(path, mend=True)
         if contents.settings:

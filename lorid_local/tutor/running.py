@@ -54,6 +54,7 @@ class Flags:
 
 def run(flags: Flags) -> int:
     """Do what the flags ask for; return the exit code. Raises LoridError."""
+    _check(flags)
     if flags.forget:
         return _forget()
     if flags.progress:
@@ -68,6 +69,16 @@ def run(flags: Flags) -> int:
         return running.run()
     finally:
         running.close()
+
+
+def _check(flags: Flags) -> None:
+    """Raise InputError for flags that contradict each other."""
+    alone = "--forget" if flags.forget else "--progress"
+    if (flags.forget or flags.progress) and (
+        flags.problem is not None or flags.forget is flags.progress
+    ):
+        with_what = "a problem" if flags.problem is not None else "--progress"
+        raise InputError(f"{alone} was given with {with_what}", hint=f"lorid tutor {alone}")
 
 
 def _forget() -> int:
