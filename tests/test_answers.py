@@ -252,7 +252,8 @@ def test_long_text_takes_linear_time(piece: str) -> None:
         find(prefix + text)
         read(prefix + text)
         vote(prefix + text, "stop")
-        assert time.thread_time() - start < 0.5
+        # 0.1 s on a fast core; quadratic time would be minutes
+        assert time.thread_time() - start < 3
 
 
 def test_imports_the_standard_library_alone() -> None:

@@ -130,4 +130,4 @@ def test_steps_are_the_well_formed_ones() -> None:
 def test_false_steps_takes_linear_time(piece: str) -> None:
     start = time.thread_time()
     false_steps((piece * 100_000)[:100_000])
-    assert time.thread_time() - start < 0.5
+    assert time.thread_time() - start < 3  # 0.1 s on a fast core; quadratic: minutes
