@@ -226,7 +226,9 @@ def bar(done: int, total: int) -> Iterator[Callable[[int, str], None]]:
         TimeRemainingColumn(),
     )
     started, count = time.monotonic(), 0
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    # rich would take standard output too, and print it to where the bar is
+    both = sys.stdout.isatty()
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=both) as shown:
         task = shown.add_task("", total=total, completed=done, rate="")
 
         def advance(problems: int, note: str) -> None:

@@ -337,7 +337,7 @@ def _solve_file(solver: _Solver, todo: list[problems.Problem]) -> int:
 
 
 def _as_json(record: solve_file.Record) -> str:
-    return results.as_json(record, sys.stdout.encoding)
+    return results.as_json(record, sys.stdout.encoding or "utf-8")  # none beside rich's bar
 
 
 def _done(

@@ -2,9 +2,11 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,31 @@ def test_a_problem_and_a_file_are_not_both_taken(five: tuple[str, ...]) -> None:
     ran = lorid(*five, "--file", "problems.txt", "2 + 3")
     assert (ran.returncode, ran.stderr.decode()) == (
         2, "Error: a problem and --file were both given\nHint: give one of them\n")  # fmt: skip
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_beside_a_bar_on_the_terminal_results_go_to_standard_output(
+    five: tuple[str, ...], tmp_path: Path, both: bool
+) -> None:
+    path = tmp_path / "problems.txt"
+    path.write_text("2 + 3\n1 + 4\n")
+    master, terminal = pty.openpty()
+    command = [*START, *five, "--file", str(path)]
+    with open(tmp_path / "out.jsonl", "wb") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=terminal,
+                                   stdout=terminal if both else out,
+                                   env=environment() | {"TERM": "xterm"})  # fmt: skip
+        os.close(terminal)
+        shown = b""
+        with suppress(OSError):  # the process ended
+            while part := os.read(master, 65536):
+                shown += part
+        os.close(master)
+    assert process.wait(60) == 0, shown.decode()
+    assert b"2/2" in shown
+    written = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert len([json.loads(line) for line in written]) == (0 if both else 2)
+    assert (b'"question"' in shown) is both
 
 
 # --- traces
