@@ -62,7 +62,7 @@ def from_file(path: Path) -> list[Problem]:
     faults: list[str] = []
     as_json = path.suffix in (".jsonl", ".json", ".ndjson")
     if lines and path.suffix != ".txt":
-        as_json = as_json or isinstance(_parsed(lines[0][1]), dict)
+        as_json = as_json or isinstance(parsed(lines[0][1]), dict)
     problems = [_object(n, line, faults) if as_json else Problem(line) for n, line in lines]
     if faults:
         more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
@@ -113,7 +113,7 @@ def unprintable(text: str) -> int:
 
 
 def _object(number: int, line: str, faults: list[str]) -> Problem:
-    record = _parsed(line)
+    record = parsed(line)
     if not isinstance(record, dict):
         faults.append(f"line {number} is no JSON object")
         return Problem("")
@@ -124,7 +124,8 @@ def _object(number: int, line: str, faults: list[str]) -> Problem:
     return Problem(text, record.get("id"))
 
 
-def _parsed(line: str) -> Any:
+def parsed(line: str | bytes) -> Any:
+    """Return the JSON value of a line, None if it is none."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError):

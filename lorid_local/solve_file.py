@@ -1,6 +1,5 @@
 """A file of problems: a JSON line each, in order, to standard output or to a file to go on with."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from lorid_local.errors import (
     InputError,
     OutputError,
 )
-from lorid_local.problems import Problem
+from lorid_local.problems import Problem, parsed
 from lorid_local.prompts import tidy
 
 Record = dict[str, Any]
@@ -82,19 +81,16 @@ def whole_lines(path: Path, *, mend: bool) -> list[bytes]:
 
 def _mended(path: Path, whole: bytes, last: bytes, *, mend: bool) -> bytes:
     """Return the lines without a last one that was cut off, or with one that lacks its end."""
-    complete = True
-    try:
-        json.loads(last)
-    except (ValueError, RecursionError):
-        complete = False
+    complete = parsed(last) is not None
     if not complete and last[: len(CUT_OFF)] != CUT_OFF[: len(last)]:
         raise _no_result(path, whole.count(b"\n") + 1)
     if mend:
         with open(path, "r+b") as file:
-            file.truncate(len(whole))
             if complete:
                 file.seek(0, os.SEEK_END)
-                file.write(last + b"\n")
+                file.write(b"\n")
+            else:
+                file.truncate(len(whole))
     return whole + last + b"\n" if complete else whole
 
 
@@ -111,10 +107,7 @@ def _text(problem: Problem) -> str:
 
 
 def _record(path: Path, number: int, line: bytes) -> Record:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        record = None
+    record = parsed(line)
     if not isinstance(record, dict) or record.get("status") not in EXITS:
         raise _no_result(path, number)
     return record

@@ -43,7 +43,7 @@ class Claim:
     """
 
     def __init__(self, files: Sequence[Path], about: bytes) -> None:
-        self._files = [path.resolve() for path in files]
+        self._files = files
         self._about = hashlib.sha256(about).hexdigest()
         self._text = self._now()
 

@@ -118,14 +118,7 @@ def _rows(path: Path) -> list[Any]:
             return rows
     except (ValueError, RecursionError):
         raise InputError(f"{path}: not valid JSON", hint=f"expected {FORMATS}") from None
-    return [_parsed(line) for line in text.split("\n") if line.strip()]
-
-
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+    return [problems.parsed(line) for line in text.split("\n") if line.strip()]
 
 
 def _chosen(rows: list[Any], choice: Choice, path: Path) -> list[tuple[int, Any]]:

@@ -73,12 +73,11 @@ def run(flags: Flags) -> int:
 
 def _check(flags: Flags) -> None:
     """Raise InputError for flags that contradict each other."""
-    alone = "--forget" if flags.forget else "--progress"
-    if (flags.forget or flags.progress) and (
-        flags.problem is not None or flags.forget is flags.progress
-    ):
-        with_what = "a problem" if flags.problem is not None else "--progress"
-        raise InputError(f"{alone} was given with {with_what}", hint=f"lorid tutor {alone}")
+    given = {"--forget": flags.forget, "--progress": flags.progress,
+             "a problem": flags.problem is not None}  # fmt: skip
+    alone, *others = [name for name, there in given.items() if there] or [""]
+    if others:
+        raise InputError(f"{alone} was given with {others[-1]}", hint=f"lorid tutor {alone}")
 
 
 def _forget() -> int:
