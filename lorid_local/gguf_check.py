@@ -21,9 +21,15 @@ def check_base(base: Header) -> None:
             hint="give the base model's .gguf (-m or --base), and adapters through a bundle",
         )
     if not base.architecture:
-        raise ModelError(f"{base.path}: names no architecture (general.architecture is missing)")
+        raise ModelError(
+            f"{base.path}: names no architecture (general.architecture is missing)",
+            hint="fetch the file again, or give another .gguf",
+        )
     if "token_embd.weight" not in base.tensors:
-        raise ModelError(f"{base.path}: holds no token embeddings, so it is not a language model")
+        raise ModelError(
+            f"{base.path}: holds no token embeddings, so it is not a language model",
+            hint="give the .gguf of a language model",
+        )
 
 
 def check_adapter(adapter: Header, base: Header) -> None:

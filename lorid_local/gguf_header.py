@@ -84,7 +84,9 @@ def read_header(path: Path) -> Header:
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file", hint="check the path") from None
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ModelError(
+            f"{path}: cannot be read ({error.strerror})", hint="give a .gguf file that you may read"
+        ) from None
     except (struct.error, IndexError, UnicodeDecodeError, OverflowError):
         raise _truncated(path) from None
 
@@ -155,7 +157,10 @@ def _parse(path: Path, data: mmap.mmap) -> Header:
     cursor = _Cursor(data)
     version = cursor.scalar("<I")
     if version not in VERSIONS:
-        raise ModelError(f"{path}: GGUF version {version}; versions 2 and 3 can be read")
+        raise ModelError(
+            f"{path}: GGUF version {version}; versions 2 and 3 can be read",
+            hint="convert the model again with a present llama.cpp",
+        )
     tensor_count, pair_count = cursor.scalar("<Q"), cursor.scalar("<Q")
     if tensor_count > len(data) or pair_count > len(data):
         raise IndexError

@@ -354,4 +354,7 @@ def quantize(source: Path, target: Path, ftype_name: str, threads: int) -> None:
     LOG.lines.clear()
     if llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(target), params):
         reason = LOG.reason().rpartition("failed to quantize: ")[2]
-        raise ModelError(f"{source}: llama.cpp cannot write this model as {ftype_name} ({reason})")
+        raise ModelError(
+            f"{source}: llama.cpp cannot write this model as {ftype_name} ({reason})",
+            hint="--base-type as-shipped runs it as it is",
+        )

@@ -14,7 +14,7 @@ from lorid_local.errors import InputError
 from lorid_local.number import holds_number
 from lorid_local.prompts import printable, tidy
 
-EXAMPLE = 'lorid solve "A box holds 12 eggs. How many eggs are in 5 boxes?"'
+EXAMPLE = 'lorid solve "Sam has 3 boxes of 12 eggs. How many eggs does he have?"'
 PATIENCE = 1.0  # seconds that a pipe beside an argument may stay silent
 STDIN = Path("-")
 SHOWN = 5  # faulty lines listed in one message

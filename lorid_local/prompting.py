@@ -73,5 +73,8 @@ def _from_file(path: Path, of_model: Template | None) -> Template:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise InputError(f"--chat {path}: cannot be read ({reason})") from None
+        raise InputError(
+            f"--chat {path}: cannot be read ({reason})",
+            hint="give a .jinja file in UTF-8, or a name: lorid solve -h",
+        ) from None
     return replace(of_model or Template(""), text=text, where=str(path))

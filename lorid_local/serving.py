@@ -36,4 +36,7 @@ def connected(
 def check(in_flight: int | None) -> None:
     """Raise InputError for a number of requests that cannot be in flight."""
     if in_flight is not None and not 1 <= in_flight <= MOST_IN_FLIGHT:
-        raise InputError(f"--in-flight {in_flight}: expected 1 to {MOST_IN_FLIGHT}")
+        raise InputError(
+            f"--in-flight {in_flight}: expected 1 to {MOST_IN_FLIGHT}",
+            hint=f"leave it out for {IN_FLIGHT}",
+        )

@@ -22,9 +22,13 @@ def load(path: Path, cls: type[T]) -> T:
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such file", hint="check the path") from None
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
+        raise SettingsError(
+            f"{path}: cannot be read ({error.strerror})", hint="give a .toml file that you may read"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid TOML: {error}") from None
+        raise SettingsError(
+            f"{path}: not valid TOML: {error}", hint="mend the line that is named"
+        ) from None
     return from_table(table, cls, str(path))
 
 

@@ -166,16 +166,24 @@ def check(flags: Flags) -> None:
         given = "--in-flight" if flags.in_flight is not None else "--server-models"
         raise InputError(f"{given} was given without --endpoint", hint="--endpoint URL")
     if flags.timeout is not None and not flags.timeout > 0:
-        raise InputError(f"--timeout {flags.timeout}: expected seconds above 0")
+        raise InputError(
+            f"--timeout {flags.timeout}: expected seconds above 0", hint="leave it out for no limit"
+        )
     if flags.threads is not None and not 1 <= flags.threads <= MAX_THREADS:
-        raise InputError(f"--threads {flags.threads}: expected 1 to {MAX_THREADS}")
+        raise InputError(
+            f"--threads {flags.threads}: expected 1 to {MAX_THREADS}",
+            hint="leave it out for the cores this process may use",
+        )
     if flags.chat and not flags.prompted:
         raise InputError(
             "--chat was given, but the bundle's adapters know one format only",
             hint="lorid solve -m MODEL.gguf --chat FORMAT ...",
         )
     if flags.ctx_size is not None and flags.ctx_size < 1:
-        raise InputError(f"--ctx-size {flags.ctx_size}: expected 1 or more")
+        raise InputError(
+            f"--ctx-size {flags.ctx_size}: expected 1 or more",
+            hint="leave it out for as much as a problem needs",
+        )
     if flags.trace:
         results.check_trace(flags.trace)
 

@@ -228,6 +228,25 @@ def loaded_by(code: str) -> set[str]:
     return set(ran.stdout.rpartition("modules:")[2].split())
 
 
+WITH_NEXT_STEP = {"InputError", "SettingsError", "ModelError", "ConvertError", "TrainError",
+                  "OutputError", "MissingExtra"}  # fmt: skip
+
+
+def raised(path: Path) -> Iterator[ast.Call]:
+    """Yield the errors that a module makes for its user to read."""
+    for node in ast.walk(tree(path)):
+        match node:
+            case ast.Call(func=ast.Name(id=name)) if name in WITH_NEXT_STEP:
+                yield node
+
+
+@pytest.mark.parametrize("module", [m for m, path in MODULES.items() if any(raised(path))])
+def test_every_error_says_what_to_do_next(module: str) -> None:
+    for call in raised(MODULES[module]):
+        hinted = any(k.arg in ("hint", None) for k in call.keywords)
+        assert hinted, f"{module}:{call.lineno}: {ast.unparse(call)[:60]} has no hint"
+
+
 HELP = """
 sys.argv = ["lorid", {arguments}]
 from lorid_local.cli import main

@@ -88,7 +88,10 @@ def read_raw(header: Header, name: str) -> NDArray[np.uint8]:
     try:
         raw = np.fromfile(header.path, np.uint8, info.nbytes, offset=start)
     except OSError as error:
-        raise ModelError(f"{header.path}: cannot be read ({error.strerror})") from None
+        raise ModelError(
+            f"{header.path}: cannot be read ({error.strerror})",
+            hint="check the path and its permissions",
+        ) from None
     if raw.nbytes != info.nbytes:
         raise ModelError(f"{header.path}: changed while it was read", hint="run the command again")
     return raw

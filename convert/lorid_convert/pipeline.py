@@ -76,7 +76,9 @@ def plan(
     other problems at once.
     """
     if outtype not in OUTTYPES:
-        raise ConvertError(f"outtype {outtype!r}: expected one of {', '.join(OUTTYPES)}")
+        raise ConvertError(
+            f"outtype {outtype!r}: expected one of {', '.join(OUTTYPES)}", hint="lorid convert -h"
+        )
     problems: list[str] = []
     adapter = peft_folder.read(peft_dir, problems, unpickled)
     header = read_header(base)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from lorid_local.commands.options import Widths, model_option, option
+from lorid_local.commands.options import Widths, bundle_option, model_option, option
 
 
 @click.command(short_help="Measure how fast this machine solves.")
-@option("--bundle", help="A bundle's name or folder.")
+@bundle_option
 @model_option
 @option("--no-adapters", is_flag=True, help="Prompt the base alone.")
 @option("-t", "--threads", type=int, help="Threads [default: the cores this process may use].")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from lorid_local.commands.options import Width, model_option, option
+from lorid_local.commands.options import Width, bundle_option, model_option, option
 
 
 @click.command(short_help="Check that this machine can solve.")
-@option("--bundle", help="A bundle's name or folder.")
+@bundle_option
 @model_option
 @option("--no-adapters", is_flag=True, help="Prompt the base alone.")
 @option("--width", type=Width(), help="Plan the memory for this many rounds drawn at once; "

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lorid_local.commands.options import model_option, option, server
+from lorid_local.commands.options import bundle_option, model_option, option, server
 
 FILE = click.Path(path_type=Path)
 
@@ -26,8 +26,9 @@ FILE = click.Path(path_type=Path)
 @option("--calibrate", metavar="BUNDLE", help="Measure BUNDLE, and write into it how sure it is.")
 @option("--policy", is_flag=True, help="With --calibrate: set the stopping rule found, too.")
 @option("--also", type=FILE, multiple=True, help="Its samples at another --temp: rules to try.")
-@option("-r", "--rounds", type=int, help="Rounds to draw [default: the bundle's].")
-@option("--bundle", help="A bundle's name or folder.")
+@option("-r", "--rounds", type=int,
+        help="Rounds of the methods without @t [default: the bundle's].")  # fmt: skip
+@bundle_option
 @model_option
 @option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]),
         help="Number type of the base [default: the bundle's].")  # fmt: skip

@@ -43,6 +43,6 @@ def group() -> None:
     """Solve math word problems offline: two systems answer, and agreement counts.
 
     \b
-    lorid solve "A box holds 12 eggs. How many eggs are in 5 boxes?"
+    lorid solve "Sam has 3 boxes of 12 eggs. How many eggs does he have?"
     lorid solve --json - < problem.txt
     """

@@ -28,7 +28,7 @@ def command() -> None:
 
     \b
     lorid models pull qwen2.5-1.5b
-    lorid solve -m qwen2.5-1.5b "A box holds 12 eggs. How many eggs are in 5 boxes?"
+    lorid solve -m qwen2.5-1.5b "Sam has 3 boxes of 12 eggs. How many eggs does he have?"
     """
 
 

@@ -19,6 +19,8 @@ def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 model_option = option("-m", "--model", type=click.Path(path_type=Path),
                       help="Another base: a .gguf file, or a name of `lorid models`.")  # fmt: skip
 
+bundle_option = option("--bundle", help="A bundle's name or folder [default: the bundled one].")
+
 
 def server(command: Any) -> Any:
     """The options of an engine that is a server."""

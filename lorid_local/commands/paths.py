@@ -2,12 +2,12 @@
 
 import click
 
-from lorid_local.commands.options import option
+from lorid_local.commands.options import bundle_option, option
 
 
 @click.command(short_help="Show where lorid's files are.")
 @click.argument("name", required=False)
-@option("--bundle", help="A bundle's name or folder.")
+@bundle_option
 @option("--json", "as_json", is_flag=True, help="Print one JSON object of lists.")
 @click.help_option("-h", "--help")
 def command(name: str | None, bundle: str | None, as_json: bool) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lorid_local.commands.options import option
+from lorid_local.commands.options import bundle_option, option
 from lorid_local.engine import Role
 
 
@@ -14,7 +14,7 @@ from lorid_local.engine import Role
 @option("--data", "root", type=click.Path(path_type=Path), default=Path(),
         help="Folder that the recipe's data files lie in.")  # fmt: skip
 @option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the rows.")
-@option("--bundle", default="smollm2-135m", show_default=True, help="A bundle's name or folder.")
+@bundle_option
 @option("--role", "roles", type=click.Choice(["ir", "dr"]), multiple=True, default=("ir", "dr"),
         show_default=True, help="Whose chains.")  # fmt: skip
 @option("-k", "--count", type=click.IntRange(min=1), default=4, show_default=True,
@@ -24,7 +24,7 @@ from lorid_local.engine import Role
 @option("-t", "--threads", type=int, help="Threads [default: the cores this process may use].")
 @option("-ngl", "--n-gpu-layers", type=int, help="Layers on the GPU [default: all, if any].")
 @click.help_option("-h", "--help")
-def command(recipe: Path, root: Path, out: Path, bundle: str, roles: tuple[str, ...],
+def command(recipe: Path, root: Path, out: Path, bundle: str | None, roles: tuple[str, ...],
             count: int, temperature: float | None, seed: int, **machine: Any) -> None:  # fmt: skip
     """Draw chains for the problems of RECIPE, a data recipe, and build rows of the right ones.
 
@@ -38,7 +38,7 @@ def command(recipe: Path, root: Path, out: Path, bundle: str, roles: tuple[str, 
     from lorid_local.solving import Flags, interruptible, opened
     from lorid_train import checking, data_recipe, sampling
 
-    loaded, chosen = data_recipe.load(recipe), bundles.find(bundle)
+    loaded, chosen = data_recipe.load(recipe), bundles.find(bundle or bundles.DEFAULT)
     drawings = []
     for role in map(Role, dict.fromkeys(roles)):
         of = chosen.contents.roles.of(role)

@@ -22,7 +22,7 @@ def command(**flags: object) -> int:
     \b
     lorid tutor                          practice problems; their answers are computed
     lorid tutor --topic pizza --level 3
-    lorid tutor "A box holds 12 eggs. How many eggs are in 5 boxes?"
+    lorid tutor "Sam has 3 boxes of 12 eggs. How many eggs does he have?"
     lorid tutor --progress
 
     With a PROBLEM of your own a small model works on it meanwhile, and it is often wrong: the

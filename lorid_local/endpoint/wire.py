@@ -141,12 +141,15 @@ def _refuse(url: str, status: int, told: str) -> NoReturn:
             f"the server's context is too small ({told})",
             hint="shorten the problem or lower -n/--n-predict",
         )
-    raise EngineError(f"{url}: the server refuses the request ({status}: {told})")
+    raise EngineError(
+        f"{url}: the server refuses the request ({status}: {told})",
+        hint="check --endpoint and --server-models",
+    )
 
 
 def _trouble(error: "httpx2.RequestError") -> Trouble | LoridError:
     if isinstance(error, httpx2.TooManyRedirects | httpx2.UnsupportedProtocol):
-        return EngineError(f"{error.request.url}: {error}")
+        return EngineError(f"{error.request.url}: {error}", hint="--endpoint http://HOST:PORT/v1")
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
         return Trouble(f"cannot be reached ({_short(str(error)) or type(error).__name__})")
     if isinstance(error, httpx2.TimeoutException):

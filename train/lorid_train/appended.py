@@ -29,7 +29,10 @@ def _records(text: str, path: Path, key: str) -> Iterator[dict[str, Any]]:
             record = json.loads(line)
             record[key]
         except (ValueError, TypeError, KeyError):
-            raise TrainError(f"{path}:{number}: expected an object with {key}") from None
+            raise TrainError(
+                f"{path}:{number}: expected an object with {key}",
+                hint="remove that line, or begin a new file",
+            ) from None
         yield record
 
 

@@ -94,17 +94,22 @@ def questions(root: Path, name: str) -> Iterator[tuple[str, str]]:
     path = root / name
     records = rows.read_json(path) if path.suffix == ".json" else _lines(path)
     if not isinstance(records, list):
-        raise TrainError(f"{path}: expected a list of problems")
+        raise TrainError(
+            f"{path}: expected a list of problems", hint="GSM8K, SVAMP or MAWPS as published"
+        )
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
-            raise TrainError(f"{path}:{number}: expected an object")
+            raise TrainError(
+                f"{path}:{number}: expected an object", hint="GSM8K, SVAMP or MAWPS as published"
+            )
         if "Body" in record and "Question" in record:
             yield name, f"{record['Body']} {record['Question']}"
             continue
         key = next((k for k in ("question", "input", "problem") if k in record), None)
         if key is None:
             raise TrainError(
-                f"{path}:{number}: expected question, input, problem, or Body and Question"
+                f"{path}:{number}: expected question, input, problem, or Body and Question",
+                hint="GSM8K, SVAMP or MAWPS as published",
             )
         yield name, record[key]
 

@@ -56,7 +56,10 @@ def read(
 def _gsm8k(record: dict[str, Any], where: str) -> tuple[str, str, str]:
     rationale, marker, answer = _text(record, "answer", where).rpartition(MARKER)
     if not marker:
-        raise TrainError(f"{where}: the answer has no {MARKER!r} line")
+        raise TrainError(
+            f"{where}: the answer has no {MARKER!r} line",
+            hint="choose the format the file has in the recipe: gsm8k, authors or math",
+        )
     return _text(record, "question", where), rationale, answer
 
 
@@ -68,14 +71,20 @@ def _authors(record: dict[str, Any], where: str) -> tuple[str, str, str]:
 def _math(record: dict[str, Any], where: str) -> tuple[str, str, str]:
     answer = boxed(_text(record, "solution", where))
     if answer is None:
-        raise TrainError(f"{where}: the solution has no \\boxed answer")
+        raise TrainError(
+            f"{where}: the solution has no \\boxed answer",
+            hint="choose the format the file has in the recipe: gsm8k, authors or math",
+        )
     return _text(record, "problem", where), "", answer
 
 
 def _text(record: dict[str, Any], key: str, where: str) -> str:
     value = record[key]
     if not isinstance(value, str):
-        raise TrainError(f"{where}: {key} must be text, got {value!r}")
+        raise TrainError(
+            f"{where}: {key} must be text, got {value!r}",
+            hint="mend that row, or leave its line out",
+        )
     return value
 
 
@@ -158,7 +167,10 @@ def excluded(root: Path, leave_out: tuple[str, ...], errata: str) -> dict[int | 
     for name in leave_out:
         for text in read_text(root / name).split():
             if not text.isdigit():
-                raise TrainError(f"{root / name}: expected a line number, got {text!r}")
+                raise TrainError(
+                    f"{root / name}: expected a line number, got {text!r}",
+                    hint="0-based line numbers with blanks between them",
+                )
             found[int(text)] = name
     return found
 
@@ -178,7 +190,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise TrainError(f"{path}: not JSON: {error}") from None
+        raise TrainError(f"{path}: not JSON: {error}", hint="fetch the file again") from None
 
 
 def jsonl(path: Path, keys: set[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -187,8 +199,13 @@ def jsonl(path: Path, keys: set[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
-            raise TrainError(f"{path}:{number + 1}: not JSON: {error}") from None
+            raise TrainError(
+                f"{path}:{number + 1}: not JSON: {error}", hint="one JSON object a line"
+            ) from None
         if not isinstance(record, dict) or not keys <= record.keys():
             wanted = ", ".join(sorted(keys))
-            raise TrainError(f"{path}:{number + 1}: expected an object with {wanted}")
+            raise TrainError(
+                f"{path}:{number + 1}: expected an object with {wanted}",
+                hint="mend that row, or name another file",
+            )
         yield number, record

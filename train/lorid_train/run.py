@@ -83,7 +83,10 @@ def _texts(examples: list[data.Example]) -> Iterator[str]:
 def _checked_base(recipe: Recipe) -> Path:
     base = recipe.base.locate()
     if recipe.base.sha256 and sha256(base) != recipe.base.sha256:
-        raise ModelError(f"{base}: not the base that the recipe names (its SHA-256 differs)")
+        raise ModelError(
+            f"{base}: not the base that the recipe names (its SHA-256 differs)",
+            hint="give the base that the recipe was made for, or its own sha256",
+        )
     return base
 
 

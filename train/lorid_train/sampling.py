@@ -63,7 +63,10 @@ def sample(
     manifest, and KeyboardInterrupt is raised. Raises TrainError, EngineError, OutputError.
     """
     if not recipe.problems:
-        raise TrainError("the recipe names no [[problems]] to draw chains for")
+        raise TrainError(
+            "the recipe names no [[problems]] to draw chains for",
+            hint="name a data recipe with [[problems]], such as train/recipes/data-v1.toml",
+        )
     maker = Maker(replace(recipe, families=None), root)
     units = maker.units()
     made_of = hashlib.sha256(repr((recipe, drawings)).encode()).hexdigest()[:16]

@@ -96,7 +96,10 @@ def load(
     try:
         peft_model = get_peft_model(model, config)
     except ValueError as error:
-        raise TrainError(f"the adapter does not fit the base: {error}") from None
+        raise TrainError(
+            f"the adapter does not fit the base: {error}",
+            hint="name linears of the base as lora.targets in the recipe",
+        ) from None
     if start_from:
         _start_from(peft_model, Path(start_from))
     merge(peft_model)
@@ -295,7 +298,10 @@ def _save_checkpoint(learner: Learner, optimizer: Any, state: _State, out: Path)
         os.replace(part, out / CHECKPOINT)
     except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)
-        raise TrainError(f"{out / CHECKPOINT}: cannot be written ({error})") from None
+        raise TrainError(
+            f"{out / CHECKPOINT}: cannot be written ({error})",
+            hint="make room there; the same command goes on from the last one",
+        ) from None
 
 
 def _resume(learner: Learner, optimizer: Any, out: Path, *, fingerprint: list[int]) -> _State:
@@ -324,7 +330,10 @@ def _start_from(model: Any, folder: Path) -> None:
     try:
         weights = load_file(folder / "adapter_model.safetensors")
     except OSError as error:
-        raise TrainError(f"start_from: {folder}: {error}") from None
+        raise TrainError(
+            f"start_from: {folder}: {error}",
+            hint="name a PEFT folder; lorid export-peft makes one of a GGUF LoRA",
+        ) from None
     set_peft_model_state_dict(model, weights)
 
 
@@ -345,4 +354,7 @@ def _translated(base: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise TrainError(f"{base}: transformers cannot load it: {error}") from None
+        raise TrainError(
+            f"{base}: transformers cannot load it: {error}",
+            hint="give a GGUF of an architecture that transformers reads",
+        ) from None

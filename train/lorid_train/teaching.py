@@ -94,7 +94,10 @@ class Store:
         try:
             append(file, record)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
+            raise OutputError(
+                f"{self.path}: cannot be written ({error.strerror})",
+                hint="make room there; the same command goes on",
+            ) from None
 
 
 def made_of(source: Path, model: str, prompt: str = teacher.SYSTEM) -> dict[str, Any]:

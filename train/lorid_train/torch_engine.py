@@ -54,7 +54,10 @@ class TorchEngine:
         self.device = parallel.device(parallel.place())
         self.tokenizer, bare = sft.read(base, precision, self.device)
         if type(self.tokenizer.backend_tokenizer.decoder).__name__ != "ByteLevel":
-            raise TrainError(f"{base}: TorchEngine reads byte-level tokenizers only")
+            raise TrainError(
+                f"{base}: TorchEngine reads byte-level tokenizers only",
+                hint="use `lorid eval`, which runs on llama.cpp",
+            )
         self._models: dict[Role | None, Any] = {None: bare.to(self.device).eval()}
         for role, folder in (adapters or {}).items():
             _, fresh = sft.read(base, precision, self.device)
