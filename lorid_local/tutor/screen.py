@@ -9,11 +9,11 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from lorid_local.prompts import printable
 from lorid_local.tutor import wording
+from lorid_local.tutor.keys import unseen
 from lorid_local.tutor.state import Say, Tone
 
 WIDTH = 78  # columns of text at most
@@ -70,7 +70,7 @@ class Plain:
             self.lines(iter(self._footer()))
         return input(PROMPT if sys.stdin.isatty() else "")
 
-    def waiting(self) -> Any:
+    def waiting(self) -> AbstractContextManager[None]:
         """Return a context in which it can be seen that something goes on."""
         print("One moment. Ctrl-C: do not wait.", flush=True)
         return nullcontext()
@@ -124,8 +124,13 @@ class Coloured(Plain):
         self._clear(len(footer) + 1, typed)
         return typed
 
-    def waiting(self) -> Any:
-        return self._console.status("One moment ... (Ctrl-C: do not wait)")
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        with (
+            unseen(sys.stdin.fileno()),
+            self._console.status("One moment ... (Ctrl-C: do not wait)"),
+        ):
+            yield
 
     def _clear(self, footer: int, typed: str) -> None:
         """Take the footer back and put what was typed in its place."""
