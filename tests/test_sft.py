@@ -309,6 +309,20 @@ def test_a_recipe_runs_from_start_to_end_and_leaves_a_manifest(
     assert texts[0] == "tiny ir: loss" and texts[-1] == f"step {manifest['steps']}"
 
 
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_bf16_is_chosen_where_it_is_fast_and_a_slow_one_is_told_of(
+    precision: recipes.Precision, fast: bool, base: Path, root: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: fast)
+    recipe, said, out = replace(recipe_for(base), precision=precision), [], tmp_path / "run"
+    run.start(recipe, Role.IR, root, out, silent, said.append)
+    manifest = json.loads((out / "run.json").read_text())
+    assert manifest["precision"] == ("bf16" if fast or precision == "bf16" else "f32")
+    assert (run.SLOW in said) is (precision == "bf16" and not fast)
+
+
 def test_a_run_whose_time_is_over_goes_on_when_started_again(
     base: Path, root: Path, tmp_path: Path
 ) -> None:

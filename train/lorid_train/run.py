@@ -24,6 +24,9 @@ from lorid_train.built import file_name
 from lorid_train.recipe import Recipe
 
 MANIFEST = "run.json"
+SLOW = (
+    'Note: this CPU has no bf16 instructions: far faster without the recipe\'s `precision = "bf16"`'
+)
 CURVE = "loss.svg"
 
 
@@ -57,6 +60,8 @@ def start(
         base, recipe.lora, threads=recipe.threads, seed=recipe.seed, start_from=run.start_from,
         precision=recipe.precision, gradient_checkpointing=recipe.gradient_checkpointing,
     )  # fmt: skip
+    if recipe.precision == "bf16" and not sft.fast_bf16(learner.device):
+        say(SLOW)
     encode = sft.encoder(learner.tokenizer, _texts(examples.kept))
     end = learner.tokenizer.eos_token_id
     encoded = [masking.encode_example(e, encode, end) for e in examples.kept]
@@ -66,6 +71,7 @@ def start(
         learner, fitting, run, out, seed=recipe.seed, progress=progress, until=until
     )
     if learner.here.first:
+        figures |= {"precision": learner.precision}
         _write_manifest(recipe, role, root, out, len(fitting), figures)
     return out / "adapter"
 

@@ -63,6 +63,12 @@ class Learner:
     device: torch.device
     here: Place = field(default_factory=Place)
 
+    @property
+    def precision(self) -> str:
+        """The number type of the base: 'bf16' or 'f32'."""
+        base: torch.dtype = self.model.get_input_embeddings().weight.dtype
+        return "bf16" if base is torch.bfloat16 else "f32"
+
 
 def load(
     base: Path,
@@ -121,9 +127,13 @@ def read(base: Path, precision: Precision, on: torch.device) -> tuple[Any, Any]:
         return AutoTokenizer.from_pretrained(**where), model
 
 
+def fast_bf16(on: torch.device) -> bool:
+    """True if `on` has bf16 instructions; on a CPU without them a step takes minutes."""
+    return on.type == "cuda" or bool(torch.cpu._is_avx512_bf16_supported())
+
+
 def _dtype(precision: Precision, on: torch.device) -> torch.dtype:
-    fast = on.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    half = precision == "bf16" or (precision == "auto" and fast)
+    half = precision == "bf16" or (precision == "auto" and fast_bf16(on))
     return torch.bfloat16 if half else torch.float32
 
 
