@@ -20,6 +20,7 @@ from lorid_local import batch, loop, prompts
 from lorid_local import bundle as bundles
 from lorid_local.engine import Cancelled, Completion, Engine, OnDone, OnToken, Request, Role, never
 from lorid_local.judging import joined, sample
+from lorid_local.problems import from_file
 from lorid_local.solving import Flags, Setup, base_file, opened, settle
 from lorid_local.trace import Round, Trace
 
@@ -108,8 +109,7 @@ def main(name: str, problems: Path, first: int, count: int, bundle: str, base_ty
          rounds: int | None, protocol: Any, n_predict: int | None, threads: int,
          same_samples: bool, url: str, slots: int) -> None:  # fmt: skip
     """Solve --count problems from --first on."""
-    lines = problems.read_text(encoding="utf-8").splitlines()[first : first + count]
-    texts = [json.loads(line)["question"] for line in lines]
+    texts = [p.text for p in from_file(problems)[first : first + count]]
     flags = Flags(bundle=bundle, base_type=base_type, rounds=rounds, protocol=protocol,
                   n_predict=n_predict, threads=threads, no_calculator=True, seed=SEED)  # fmt: skip
     chosen = bundles.find(bundle)
