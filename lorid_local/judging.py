@@ -1,13 +1,14 @@
 """Who votes, who agrees and what is the best guess: the consensus on finished samples.
 
-Two protocols: `same-round` (the paper's text: IR and DR of one round agree) and `pooled`
-(the authors' code: any answers of rounds 1..j agree).
+Protocols: `same-round` (the paper's text: IR and DR of one round agree), `pooled` (the authors'
+code: any answers of rounds 1..j agree) and `pooled-3` to `pooled-5`, where the agreed answer must
+also have so many votes, both systems' together.
 """
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 from lorid_local import prompts, thoughts
 from lorid_local.answers import Answer, Unparsed, find, same, vote
@@ -15,7 +16,9 @@ from lorid_local.engine import Completion, Request, Role
 from lorid_local.latex_answers import latex_vote
 from lorid_local.trace import Round, Sample
 
-Protocol = Literal["same-round", "pooled"]
+Protocol = Literal["same-round", "pooled", "pooled-3", "pooled-4", "pooled-5"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+VOTES = dict(zip(PROTOCOLS, (2, 2, 3, 4, 5), strict=True))  # that the agreed answer needs
 
 
 def sample(request: Request, number: int, done: Completion) -> Sample:
@@ -50,10 +53,18 @@ def judge(drawn: Round, before: Sequence[Round], protocol: Protocol) -> tuple[Ro
     if not (drawn.ir and drawn.dr):
         return replace(drawn, why="the round was cut short"), None
     pools = [drawn] if protocol == "same-round" else [*before, drawn]
-    winner = _shared([r.ir for r in pools], [r.dr for r in pools])
-    if winner:
-        return replace(drawn, agreed=True, why=f"both say {winner.shown}"), winner
-    return replace(drawn, why=_why(drawn.ir.answer, drawn.dr.answer)), None
+    winner, votes = _shared([r.ir for r in pools], [r.dr for r in pools])
+    if not winner:
+        return replace(drawn, why=_why(drawn.ir.answer, drawn.dr.answer)), None
+    if votes < VOTES[protocol]:
+        why = f"both say {winner.shown}, in {votes} votes of the {VOTES[protocol]} needed"
+        return replace(drawn, why=why), None
+    return replace(drawn, agreed=True, why=f"both say {winner.shown}"), winner
+
+
+def implies(one: Protocol, other: Protocol) -> bool:
+    """True if whoever agrees by `one` has agreed by `other` too, in that round or before."""
+    return one == other or (other != "same-round" and VOTES[other] <= VOTES[one])
 
 
 def _why(ir: Answer | Unparsed | None, dr: Answer | Unparsed | None) -> str:
@@ -63,14 +74,15 @@ def _why(ir: Answer | Unparsed | None, dr: Answer | Unparsed | None) -> str:
     return "; ".join(none)
 
 
-def _shared(ir: Sequence[Sample | None], dr: Sequence[Sample | None]) -> Answer | None:
-    """Return the answer that both pools hold; of several, the one with the most votes."""
+def _shared(ir: Sequence[Sample | None], dr: Sequence[Sample | None]) -> tuple[Answer | None, int]:
+    """Return the answer that both pools hold and its votes; of several, the one with the most."""
     left = [s.answer for s in ir if s and isinstance(s.answer, Answer)]
     right = [s.answer for s in dr if s and isinstance(s.answer, Answer)]
     keys = _keys([*left, *right])
     there = set(keys[len(left) :])
     shared = [i for i in range(len(left)) if keys[i] in there]
-    return _first_of_most(shared, [*left, *right], keys)
+    winner = _first_of_most(shared, keys)
+    return ([*left, *right][winner], keys.count(keys[winner])) if winner is not None else (None, 0)
 
 
 def best_guess(rounds: Sequence[Round]) -> Answer | None:
@@ -86,16 +98,14 @@ def best_guess(rounds: Sequence[Round]) -> Answer | None:
 
 def _most_frequent(answers: Sequence[Answer | Unparsed | None]) -> Answer | None:
     votes = [a for a in answers if isinstance(a, Answer)]
-    return _first_of_most(range(len(votes)), votes, _keys(votes))
-
-
-def _first_of_most(
-    choices: Iterable[int], votes: Sequence[Answer], keys: Sequence[Hashable]
-) -> Answer | None:
-    """Return the choice (an index of `votes`) with the most votes, the first of equals."""
-    counts = Counter(keys)
-    best = max(choices, key=lambda i: counts[keys[i]], default=None)
+    best = _first_of_most(range(len(votes)), _keys(votes))
     return None if best is None else votes[best]
+
+
+def _first_of_most(choices: Iterable[int], keys: Sequence[Hashable]) -> int | None:
+    """Return the choice (an index of `keys`) whose key is most frequent, the first of equals."""
+    counts = Counter(keys)
+    return max(choices, key=lambda i: counts[keys[i]], default=None)
 
 
 def number_key(answer: Answer) -> Hashable:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lorid_local.engine import Cancelled, Completion, OnDone, OnToken, Request, Role, never
 from lorid_local.errors import LoridError
+from lorid_local.judging import Protocol
 from lorid_local.loop import (
     Event,
     LoopSettings,
@@ -83,8 +84,8 @@ def table() -> RoleTable:
     )
 
 
-def loop_settings(rounds: int, protocol: str = "same-round", width: int = 1) -> LoopSettings:
-    return LoopSettings(rounds, "pooled" if protocol == "pooled" else "same-round", width)
+def loop_settings(rounds: int, protocol: Protocol = "same-round", width: int = 1) -> LoopSettings:
+    return LoopSettings(rounds, protocol, width)
 
 
 QUESTION = "Ann has 48 eggs and sells half. How many are left?"
@@ -98,7 +99,7 @@ def script(ir: Sequence[object], dr: Sequence[object]) -> ScriptedEngine:
 
 
 def run(
-    engine: ScriptedEngine, rounds: int = 2, protocol: str = "same-round", **more: Any
+    engine: ScriptedEngine, rounds: int = 2, protocol: Protocol = "same-round", **more: Any
 ) -> Trace:
     """Return the trace of QUESTION; `more` goes to solve."""
     return run_events(engine, loop_settings(rounds, protocol), **more)[0]

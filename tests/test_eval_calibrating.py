@@ -279,8 +279,26 @@ def test_the_policy_may_change_the_temperature(tmp_path: Path) -> None:
         ("lorid@2 at T = 1 (chosen on this half)", 5, 6),
         ("lorid@2 at T = 1 (confirmed on this half)", 4, 6),
     ]
-    again = bundle_edit.with_warmth((tmp_path / "bundle.toml").read_text(), settings)
+    again = bundle_edit.with_roles((tmp_path / "bundle.toml").read_text(), settings, warm=False)
     assert again == (tmp_path / "bundle.toml").read_text()
+
+
+def test_the_policy_may_leave_out_the_greedy_round_and_ask_for_votes(tmp_path: Path) -> None:
+    rule = {"method": "warm-pooled-3@2", "kind": "warm-pooled-3", "t": 2, "draw": 0,
+            "first": {"right": 5, "n": 6}, "second": {"right": 4, "n": 6}}  # fmt: skip
+    figures = {"policy": {"loop": "warm-pooled-3@2", "rules": [rule]}}
+    warm = Draw([problem([1, 24, 24], [2, 24, 24])] * 4 + [problem([24, 1, 2], [24, 3, 4])] * 3)
+    said = calibrate(bundle(tmp_path), OWN, figures, policy=True, draws=[warm])
+    assert said == (
+        f"Calibrated {tmp_path / 'bundle.toml'} on 7 problems, its loop set to pooled-3, t = 2, "
+        "no greedy round"
+    )
+    found = bundles.find(str(tmp_path)).contents
+    assert (found.loop.protocol, found.loop.rounds) == ("pooled-3", 2)
+    assert [found.roles.of(r).greedy_first for r in Role] == [False] * 3
+    assert found.roles.ir.temperature == 0.7  # as it was
+    assert found.calibration and found.calibration.agreed == (Band(1, 1, 0, 0), Band(2, 2, 4, 4))
+    assert found.calibration.no_agreement == Counts(0, 3)
 
 
 def test_tables_within_a_line_are_not_edited(tmp_path: Path) -> None:

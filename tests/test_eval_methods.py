@@ -75,6 +75,9 @@ FALSE = "<<2+2=5>>\n#### 24"  # marked, but it has no vote
         ("lorid", problem([24], [24]), ("24", True, 1, 3, (10, 20, 40))),
         ("lorid@2", problem([24, 1], [1, 2]), ("1", False, None, 6, (20, 40, 80))),
         ("pooled@2", problem([24, 1], [3, 24]), ("24", True, 2, 6, (20, 40, 80))),
+        ("pooled-3@2", problem([24, 1], [24, 24]), ("24", True, 2, 6, (20, 40, 80))),
+        ("pooled-4@2", problem([24, 1], [24, 24]), ("24", True, None, 6, (20, 40, 80))),
+        ("warm-pooled-3@2", problem([1, 24, 1], [1, 24, 24]), ("24", True, 2, 6, (20, 40, 80))),
         ("lorid@1", problem([FALSE], [24]), ("24", True, None, 3, (10, 20, 40))),
         # without the greedy round: the second is the first
         ("warm-lorid@2", problem([1, 2, 24], [1, 3, 24]), ("24", True, 2, 6, (20, 40, 80))),
@@ -104,14 +107,13 @@ def test_what_a_method_makes_of_samples(name: str, one: Sampled, expected: tuple
     assert outcome(play(name, one)) == expected
 
 
-@pytest.mark.parametrize("protocol", ["same-round", "pooled"])
+@pytest.mark.parametrize("name", methods.LOOPS)
 @pytest.mark.parametrize("t", [1, 2, 5])
-def test_lorid_and_pooled_are_what_the_loop_does(tmp_path: Any, protocol: Any, t: int) -> None:
+def test_a_replay_is_what_the_loop_does(tmp_path: Any, name: str, t: int) -> None:
     draw(tmp_path / "a.jsonl", HashedEngine(25), 40, Needs(5, 5, 5))
     problems = sampled.gather(store.read(tmp_path / "a.jsonl"))
-    name = "lorid" if protocol == "same-round" else "pooled"
     for case, one in zip(cases(40), problems, strict=True):
-        settings = LoopSettings(t, protocol, width=1)
+        settings = LoopSettings(t, methods.LOOPS[name], width=1)
         trace = finish(solve(case.question, HashedEngine(25), table(), settings), lambda e: None)
         played = play(f"{name}@{t}", one)
         assert played.answer == trace.answer
@@ -131,7 +133,7 @@ def test_an_unknown_method_is_named_with_those_known(name: str) -> None:
     assert raised.value.hint == (
         "known, with any k, and @t behind those of rounds: ir, dr, dr+teacher, dr+none, dr+other, "
         "majority@5, self-consistency@5, adaptive, first-to-3, ir-first-to-3, lorid, pooled, "
-        "warm-lorid, warm-pooled, reference"
+        "pooled-3, pooled-4, pooled-5, warm-lorid, warm-pooled, reference"
     )
 
 
@@ -321,7 +323,8 @@ def test_the_other_half_has_no_say() -> None:
     assert turned
     assert (found["chosen"], found["loop"]) == (turned["chosen"], turned["loop"])
     rule = next(r for r in found["rules"] if r["method"] == found["loop"])
-    assert (found["loop"], rule["first"]["right"], rule["second"]["right"]) == ("lorid@2", 10, 10)
+    assert found["loop"] == "warm-lorid@1"  # the greedy round: of use in the second half alone
+    assert (rule["first"]["right"], rule["second"]["right"]) == (10, 0)
     (rule,) = [r for r in turned["rules"] if r["method"] == turned["loop"]]
     assert (rule["first"]["right"], rule["second"]["right"]) == (10, 0)  # as it is there
     assert policy.figures([Draw([good])]) is None

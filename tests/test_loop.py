@@ -11,7 +11,7 @@ import pytest
 
 from lorid_local import loop
 from lorid_local.engine import Completion, Request, Role
-from lorid_local.judging import best_guess
+from lorid_local.judging import Protocol, best_guess
 from lorid_local.loop import (
     Ask,
     Drawn,
@@ -153,7 +153,7 @@ SCENARIOS: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("protocol", ["same-round", "pooled"])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_protocols(name: str, protocol: str) -> None:
+def test_protocols(name: str, protocol: Protocol) -> None:
     ir, dr, same_round, pooled = SCENARIOS[name]
     expected = same_round if protocol == "same-round" else pooled
     trace = run(script(ir, dr), rounds=len(ir), protocol=protocol)
@@ -239,7 +239,7 @@ def test_best_guess_of_nothing_is_none() -> None:
 
 @pytest.mark.parametrize("protocol", ["same-round", "pooled"])
 @pytest.mark.parametrize("width", [2, 3, 4, 100])
-def test_width_changes_the_calls_and_not_the_trace(width: int, protocol: str) -> None:
+def test_width_changes_the_calls_and_not_the_trace(width: int, protocol: Protocol) -> None:
     ir, dr = [1, 2, 3, 24, 5, 6, 7], [8, 9, 10, 24, 11, 12, 13]
     one, wide = script(ir, dr), script(ir, dr)
     trace, events = run_events(one, loop_settings(7, protocol))
@@ -274,13 +274,14 @@ def test_auto_width_doubles() -> None:
 @pytest.mark.parametrize(
     ("protocol", "dr", "drawn"),
     [
+        ("pooled-3", [9, 1, 1, 9, 9], 2),
         ("same-round", [9, 9, 3, 9, 9], 2),  # round 3 agrees: rounds 4 and 5 need not go on
         ("same-round", [9, 9, 9, 9, 5], 4),
         ("pooled", [9, 1, 9, 9, 9], 1),  # the answer that IR gave in round 1
     ],
 )
 def test_what_still_runs_is_cancelled_when_agreement_is_certain(
-    protocol: str, dr: list[int], drawn: int
+    protocol: Protocol, dr: list[int], drawn: int
 ) -> None:
     engine = script([1, 2, 3, 4, 5], dr)
     trace, events = run_events(engine, loop_settings(5, protocol, width=4))

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+PROTOCOLS = ["same-round", "pooled", "pooled-3", "pooled-4", "pooled-5"]  # lorid_local.judging's
 MOST_AT_ONCE = 16  # the engine's own width (lorid_local.llama.Options), which a flag cannot import
 
 

@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from lorid_local.commands.options import Width, bundle_option, model_option, option, server
+from lorid_local.commands.options import (
+    PROTOCOLS,
+    Width,
+    bundle_option,
+    model_option,
+    option,
+    server,
+)
 
 
 @click.command(short_help="Solve math word problems.")
@@ -19,7 +26,7 @@ from lorid_local.commands.options import Width, bundle_option, model_option, opt
 @option("--trace", type=click.Path(path_type=Path), help="Write every sample to this JSON file.")
 @option("-r", "--rounds", type=int, help="Give up after this many rounds (t of the paper) "
         "[default: the bundle's].")  # fmt: skip
-@option("--protocol", type=click.Choice(["same-round", "pooled"]),
+@option("--protocol", type=click.Choice(PROTOCOLS),
         help="What counts as agreement [default: the bundle's].")  # fmt: skip
 @option("--width", type=Width(), help="Rounds drawn at once after the first; auto: 2, 4, 8 "
         "... [default: the bundle's].")  # fmt: skip

@@ -44,10 +44,14 @@ def with_loop(text: str, protocol: Protocol, rounds: int) -> str:
     return _with_values(text, "loop", {"rounds": str(rounds), "protocol": _string(protocol)})
 
 
-def with_warmth(text: str, settings: Mapping[str, Any]) -> str:
-    """Return the text with each role's temperature and top_p as `settings` have them by name."""
+def with_roles(text: str, settings: Mapping[str, Any], *, warm: bool) -> str:
+    """Return the text with each role's temperature and top_p as `settings`, if any, have them by
+    name; `warm` makes round 1 as warm as the others.
+    """
     for role in Role:
-        values = {key: str(float(settings[f"{role}.{key}"])) for key in ("temperature", "top_p")}
+        keys = [key for key in ("temperature", "top_p") if f"{role}.{key}" in settings]
+        values = {key: str(float(settings[f"{role}.{key}"])) for key in keys}
+        values |= {"greedy_first": "false"} if warm else {}
         text = _with_values(text, f"roles.{role}", values)
     return text
 
@@ -57,7 +61,9 @@ def _with_values(text: str, name: str, values: Mapping[str, str]) -> str:
     span = _span(text, head)
     table = text[slice(*span)] if span else f"{head}\n\n"
     for key, value in values.items():
-        line = re.compile(rf"^({key}[ \t]*=[ \t]*)(?:[\d.]+|\"[^\"\n]*\"|'[^'\n]*')", re.M)
+        line = re.compile(
+            rf"^({key}[ \t]*=[ \t]*)(?:[\d.]+|true|false|\"[^\"\n]*\"|'[^'\n]*')", re.M
+        )
         if line.search(table):
             table = line.sub(lambda match, value=value: match[1] + value, table)  # type: ignore[misc]
         else:

@@ -58,7 +58,8 @@ def figures(problems: Sequence[Sampled], protocol: Protocol, rounds: int) -> dic
     whole = calibrate(problems, "", protocol, rounds)
     halves = [problems[0::2], problems[1::2]]
     foretold = [
-        _foretold(calibrate(halves[i], "", protocol, rounds), halves[1 - i]) for i in range(2)
+        _foretold(calibrate(halves[i], "", protocol, rounds), halves[1 - i], protocol)
+        for i in range(2)
     ]
     return {
         "protocol": protocol,
@@ -79,9 +80,10 @@ def figures(problems: Sequence[Sampled], protocol: Protocol, rounds: int) -> dic
 Foretold = tuple[str, float, int, int]
 
 
-def _foretold(counted: Calibration, held_out: Sequence[Sampled]) -> list[Foretold]:
+def _foretold(
+    counted: Calibration, held_out: Sequence[Sampled], protocol: Protocol
+) -> list[Foretold]:
     """Return (case, share as counted, right, n on the problems that were held out)."""
-    protocol: Protocol = "pooled" if counted.protocol == "pooled" else "same-round"
     outcomes = [lorid(p, protocol, counted.rounds) for p in held_out]
     found = []
     for band in counted.agreed:

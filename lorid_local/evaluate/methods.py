@@ -2,8 +2,9 @@
 
 `ir`, `dr` (greedy, alone), `dr+teacher`, `dr+none`, `dr+other` (by other rules than KG's),
 `majority@k`, `self-consistency@k` and `adaptive@t` (IR alone), `first-to-k@t` (both systems),
-`ir-first-to-k@t`, `lorid@t`, `pooled@t`, `warm-lorid@t` and `warm-pooled@t` (without the greedy
-round), `reference@t` (the authors' scoring, lenient as theirs).
+`ir-first-to-k@t`, `lorid@t` (same-round), `pooled@t` and `pooled-3@t` to `pooled-5@t` (so many
+votes), these with `warm-` in front (without the greedy round), `reference@t` (the authors' scoring,
+lenient as theirs).
 """
 
 import re
@@ -16,23 +17,23 @@ from lorid_local.errors import InputError, did_you_mean
 from lorid_local.evaluate.peers import authors, lenient
 from lorid_local.evaluate.sampled import RULES, Sampled, answer_alone
 from lorid_local.evaluate.statistics import leads
-from lorid_local.judging import Protocol, best_guess, number_key
+from lorid_local.judging import PROTOCOLS, Protocol, best_guess, number_key
 from lorid_local.loop import MAX_ROUNDS
 from lorid_local.trace import Round, Sample
 
 CONFIDENT = 0.95  # Adaptive-Consistency stops there
+WARM = "warm-"
+LOOPS: dict[str, Protocol] = {{"same-round": "lorid"}.get(p, p): p for p in PROTOCOLS}
 KINDS = (
     "ir", "dr", *(f"dr+{by}" for by in RULES), "majority@5", "self-consistency@5", "adaptive",
-    "first-to-3", "ir-first-to-3", "lorid", "pooled",
-    "warm-lorid", "warm-pooled", "reference",
+    "first-to-3", "ir-first-to-3", *LOOPS, f"{WARM}lorid", f"{WARM}pooled", "reference",
 )  # fmt: skip
 SETTLED = ("lorid", "lorid@1", "pooled", "ir", "dr")  # where drawing ended at agreement
 DEFAULT = ("lorid", "lorid@1", "pooled", "ir", "dr", "majority@5", "self-consistency@5",
            "first-to-3", "adaptive", "reference")  # fmt: skip
-PROTOCOLS: dict[str, Protocol] = {"lorid": "same-round", "pooled": "pooled"}
 _NAME = re.compile(
-    r"(?P<kind>ir|dr|dr\+(?:teacher|none|other)|majority|self-consistency|adaptive|(?:warm-)?lorid"
-    r"|(?:warm-)?pooled|reference|(?:ir-)?first-to-(?P<votes>\d{1,3}))(?:@(?P<t>\d{1,3}))?"
+    r"(?P<kind>ir|dr|dr\+(?:teacher|none|other)|majority|self-consistency|adaptive|reference"
+    rf"|(?:{WARM})?(?:{'|'.join(LOOPS)})|(?:ir-)?first-to-(?P<votes>\d{{1,3}}))(?:@(?P<t>\d{{1,3}}))?"
 )
 
 
@@ -82,7 +83,7 @@ class Method:
 
     def playable(self, sampled: Sampled) -> bool:
         """True if the problem's samples suffice."""
-        protocol = PROTOCOLS.get(self.kind)
+        protocol = LOOPS.get(self.kind)
         settled = protocol is not None and sampled.settled(protocol, self.t)
         return settled or self.needs.met_by(sampled)
 
@@ -124,11 +125,11 @@ def _method(name: str, rounds: int) -> Method:
         "adaptive": (ir, lambda s: _until(_systems(s.of(Role.IR)[:t]), _confident)),
         **{
             name: (three, lambda s, p=protocol: lorid(s, p, t))  # type: ignore[misc]
-            for name, protocol in PROTOCOLS.items()
+            for name, protocol in LOOPS.items()
         },
         **{
-            f"warm-{name}": (Needs(t + 1, t + 1, t + 1), lambda s, p=protocol: lorid(s.warm, p, t))  # type: ignore[misc]
-            for name, protocol in PROTOCOLS.items()
+            WARM + name: (Needs(t + 1, t + 1, t + 1), lambda s, p=protocol: lorid(s.warm, p, t))  # type: ignore[misc]
+            for name, protocol in LOOPS.items()
         },
         "reference": (three, lambda s: reference(s, t)),
     }
@@ -154,11 +155,10 @@ def played(samples: Sequence[Sample], answer: Answer | None, agreed: int | None)
 def lorid(sampled: Sampled, protocol: Protocol, t: int) -> Played:
     """Return what the loop makes of the samples with this protocol and `t` rounds at most."""
     found = sampled.agreement(protocol, t)
-    rounds = sampled.whole[: found[0] if found else t]
-    samples = [s for r in rounds for s in r.samples]
-    answer = found[1] if found else best_guess(rounds)
-    done = played(samples, answer, found[0] if found else None)
-    return replace(done, right=sampled.right(answer))
+    agreed, answer = found or (None, sampled.guess(t))
+    rounds = min(agreed or t, len(sampled.whole))
+    right = sampled.right(answer)
+    return Played(answer, agreed, rounds, len(Role) * rounds, sampled.spent[rounds], right)
 
 
 def reference(sampled: Sampled, t: int) -> Played:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lorid_local.engine import Role
-from lorid_local.evaluate.methods import PROTOCOLS, Method, parse
+from lorid_local.evaluate.methods import LOOPS, WARM, Method, parse
 from lorid_local.evaluate.sampled import Sampled
 from lorid_local.evaluate.statistics import share
+from lorid_local.judging import VOTES
 
-VOTES = (2, 3, 4, 5)
+FIRST_TO = (2, 3, 4, 5)
 Figures = dict[str, Any]
 
 
@@ -39,10 +40,12 @@ def _names(rounds: int, ir: int) -> Iterator[str]:
     yield from (f"majority@{k}" for k in range(1, ir + 1))
     yield from (f"self-consistency@{k}" for k in range(1, ir))  # without the greedy sample
     yield from (f"adaptive@{k}" for k in range(2, ir + 1))
-    yield from (f"ir-first-to-{v}@{ir}" for v in VOTES if v <= ir)
-    yield from (f"{kind}@{t}" for kind in PROTOCOLS for t in range(1, rounds + 1))
-    yield from (f"warm-{kind}@{t}" for kind in PROTOCOLS for t in range(1, rounds))
-    yield from (f"first-to-{v}@{rounds}" for v in VOTES if v <= 2 * rounds)
+    yield from (f"ir-first-to-{v}@{ir}" for v in FIRST_TO if v <= ir)
+    for kind, protocol in LOOPS.items():
+        fewest = -(-VOTES[protocol] // 2)  # rounds in which so many votes can be cast
+        yield from (f"{kind}@{t}" for t in range(fewest, rounds + 1))
+        yield from (f"{WARM}{kind}@{t}" for t in range(fewest, rounds))
+    yield from (f"first-to-{v}@{rounds}" for v in FIRST_TO if v <= 2 * rounds)
 
 
 def figures(draws: Sequence[Draw]) -> Figures | None:
@@ -59,7 +62,7 @@ def figures(draws: Sequence[Draw]) -> Figures | None:
          "t": m.t, "draw": n, "first": _score(m, draws[n].problems[0::2])}
         for m, n in tried
     ]  # fmt: skip
-    loop = [row for row in rows if row["kind"] in PROTOCOLS]
+    loop = [row for row in rows if row["kind"].removeprefix(WARM) in LOOPS]
     at_each = [[row for row in loop if row["draw"] == n] for n in range(len(draws))]
     picked = {"chosen": choose(rows), "loop": choose(loop)}
     by_draw = [(draws[n].at, choose(of)) for n, of in enumerate(at_each) if of]
@@ -84,7 +87,7 @@ def _tried(problems: Sequence[Sampled], *, again: bool) -> list[Method]:
     ir = min((len(p.of(Role.IR)) for p in problems), default=0)
     if not rounds:
         return []
-    greedy = ("majority", *PROTOCOLS)
+    greedy = ("majority", *LOOPS)
     return [m for m in candidates(rounds, ir) if not (again and m.t == 1 and m.kind in greedy)]
 
 

@@ -11,13 +11,14 @@ from typing import Any
 from lorid_local.answers import Answer, same
 from lorid_local.engine import Role
 from lorid_local.evaluate.cases import Case
-from lorid_local.evaluate.methods import PROTOCOLS, Played, lorid, parse
+from lorid_local.evaluate.methods import Played, lorid, parse
 from lorid_local.evaluate.sampled import Sampled, answer_alone
 from lorid_local.evaluate.statistics import mcnemar, phi, share
 from lorid_local.judging import Protocol
 from lorid_local.trace import Sample
 
 Figures = dict[str, Any]
+OF_THE_PAPER: tuple[Protocol, ...] = ("same-round", "pooled")  # its text, its authors' code
 MOST_TOPICS = 12  # topics shown; the others are few problems each
 SIZES = ("below 10", "10 to 99", "100 to 999", "1000 and more")
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
@@ -45,7 +46,7 @@ def _point(outcomes: Sequence[Played]) -> Figures:
 def curve(problems: Sequence[Sampled], rounds: int) -> dict[str, list[Figures]]:
     """Return accuracy and tokens with t = 1, 2, ... of both protocols and of IR's majority."""
     found: dict[str, list[Figures]] = {}
-    for protocol in PROTOCOLS.values():
+    for protocol in OF_THE_PAPER:
         points = []
         for t in range(1, rounds + 1):
             outcomes = [lorid(p, protocol, t) for p in problems]

@@ -6,13 +6,13 @@ The judging is the product's own (`lorid_local.judging`).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import takewhile
+from itertools import accumulate, takewhile
 
 from lorid_local.answers import Answer, Unparsed, find, same
 from lorid_local.engine import Request, Role
 from lorid_local.evaluate.cases import Case
 from lorid_local.evaluate.store import Contents, Key, Stops
-from lorid_local.judging import Protocol, joined, judge, sample
+from lorid_local.judging import Protocol, best_guess, implies, joined, judge, sample
 from lorid_local.trace import Round, Sample
 
 RULES = ("teacher", "none", "other")  # whose rules DR's extra greedy sample had
@@ -50,26 +50,36 @@ class Sampled:
 
     def agreement(self, protocol: Protocol, t: int) -> Agreement | None:
         """Return the round in which the systems agree, up to `t`, and the answer."""
-        found = self._same_round if protocol == "same-round" else self._pooled
+        if protocol not in self._agreements:
+            self._agreements[protocol] = _agreement(self.whole, protocol)
+        found = self._agreements[protocol]
         return found if found and found[0] <= t else None
 
-    def settled(self, protocol: Protocol, t: int) -> bool:
-        """True if no more was drawn because the systems agreed, by this protocol too, up to t.
+    def guess(self, t: int) -> Answer | None:
+        """Return the best guess of the first `t` whole rounds."""
+        if t not in self._guesses:
+            self._guesses[t] = best_guess(self.whole[:t])
+        return self._guesses[t]
 
-        Who agrees in a round agrees in the pools as well, but not the other way about.
-        """
+    @cached_property
+    def spent(self) -> list[tuple[int, int, int]]:
+        """The tokens that IR, KG and DR generated in the first 0, 1, 2 ... whole rounds."""
+        each = [[0, *accumulate(s.tokens for s in self.of(role))] for role in Role]
+        return list(zip(*each, strict=False))
+
+    def settled(self, protocol: Protocol, t: int) -> bool:
+        """True if no more was drawn because the systems agreed, by this protocol too, up to t."""
         if not self.stops or self.stops.rounds < t:
             return False
-        implied = self.stops.protocol in ("same-round", protocol)
-        return implied and self.agreement(protocol, t) is not None
+        return implies(self.stops.protocol, protocol) and self.agreement(protocol, t) is not None
 
     @cached_property
-    def _same_round(self) -> Agreement | None:
-        return _agreement(self.whole, "same-round")
+    def _agreements(self) -> dict[Protocol, Agreement | None]:
+        return {}
 
     @cached_property
-    def _pooled(self) -> Agreement | None:
-        return _agreement(self.whole, "pooled")
+    def _guesses(self) -> dict[int, Answer | None]:
+        return {}
 
     def right(self, answer: Answer | Unparsed | None) -> bool:
         """True if `answer` is one and the right one."""

@@ -6,8 +6,9 @@ from typing import Any
 from lorid_local import bundle as bundles
 from lorid_local.bundle import Measured
 from lorid_local.errors import InputError
-from lorid_local.evaluate import bundle_edit, calibrating, methods
+from lorid_local.evaluate import bundle_edit, calibrating
 from lorid_local.evaluate.bundle_edit import CHOSEN, CONFIRMED
+from lorid_local.evaluate.methods import LOOPS, WARM
 from lorid_local.evaluate.policy import Draw
 from lorid_local.evaluate.store import Contents
 
@@ -39,17 +40,19 @@ def calibrate(
     path = chosen.folder / bundles.FILE
     text, changed = path.read_text(encoding="utf-8"), ["calibration"]
     protocol, rounds = chosen.contents.loop.protocol, chosen.contents.loop.rounds
-    draw = draws[0]
+    draw, warm = draws[0], False
     if policy:
         rule = _rule(figures)
-        protocol, rounds, draw = methods.PROTOCOLS[rule["kind"]], rule["t"], draws[rule["draw"]]
+        warm, rounds, draw = rule["kind"].startswith(WARM), rule["t"], draws[rule["draw"]]
+        protocol = LOOPS[rule["kind"].removeprefix(WARM)]
         text = bundle_edit.with_loop(text, protocol, rounds)
-        if draw.at:
-            text = bundle_edit.with_warmth(text, draw.settings)
+        if draw.at or warm:
+            text = bundle_edit.with_roles(text, draw.settings, warm=warm)
             changed += ["roles"]
         text = bundle_edit.with_measured(text, _halves(rule, contents.data))
         changed += ["loop", "measured"]
-    whole = [p for p in draw.problems if len(p.whole) >= rounds]
+    problems = [p.warm for p in draw.problems] if warm else draw.problems
+    whole = [p for p in problems if len(p.whole) >= rounds]
     if not whole:
         raise InputError(
             f"no problem has {rounds} whole rounds, which the bundle's loop draws",
@@ -58,6 +61,7 @@ def calibrate(
     counted = calibrating.calibrate(whole, contents.data, protocol, rounds)
     bundle_edit.save(path, bundle_edit.calibrated(text, counted), changed)
     said = f", its loop set to {protocol}, t = {rounds}" if policy else ""
+    said += ", no greedy round" if warm else ""
     said += f" at {draw.at}" if draw.at else ""
     return f"Calibrated {path} on {len(whole)} problems{said}"
 
