@@ -111,7 +111,8 @@ def test_a_server_that_says_nothing_at_all() -> None:
          "the server's context is too small (maximum context length is 9)",
          "shorten the problem or lower -n/--n-predict", EXIT_USAGE),
         (as_json({"detail": [{"msg": "seed"}]}, 422), EngineError,
-         "{url}: the server refuses the request (422: [{{'msg': 'seed'}}])", "", EXIT_FAILURE),
+         "{url}: the server refuses the request (422: [{{'msg': 'seed'}}])",
+         "check --endpoint and --server-models", EXIT_FAILURE),
     ],
 )  # fmt: skip
 def test_what_is_refused_is_not_tried_again(

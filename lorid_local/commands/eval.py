@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lorid_local.commands.options import bundle_option, model_option, option, server
+from lorid_local.commands.options import base, option, sampling, server
 
 FILE = click.Path(path_type=Path)
 
@@ -28,17 +28,11 @@ FILE = click.Path(path_type=Path)
 @option("--also", type=FILE, multiple=True, help="Its samples at another --temp: rules to try.")
 @option("-r", "--rounds", type=int,
         help="Rounds of the methods without @t [default: the bundle's].")  # fmt: skip
-@bundle_option
-@model_option
-@option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]),
-        help="Number type of the base [default: the bundle's].")  # fmt: skip
+@base
 @option("--no-adapters", is_flag=True, help="Prompt the base alone.")
 @option("--no-calculator", is_flag=True, help="Let the model do its arithmetic itself.")
 @option("-s", "--seed", type=int, default=0, show_default=True, help="Seed of all samples.")
-@option("--temp", "--temperature", "temperature", type=float, help="Temperature after round 1.")
-@option("--top-p", type=float, help="Nucleus of sampling after round 1.")
-@option("--top-k", type=int, help="Draw from so many tokens after round 1; 0: from all.")
-@option("-n", "--n-predict", type=int, help="Longest answer of a role, in tokens.")
+@sampling
 @option("-t", "--threads", type=int, help="Threads [default: the cores this process may use].")
 @server
 @click.help_option("-h", "--help")

@@ -23,6 +23,29 @@ model_option = option("-m", "--model", type=click.Path(path_type=Path),
 bundle_option = option("--bundle", help="A bundle's name or folder [default: the bundled one].")
 
 
+def base(command: Any) -> Any:
+    """The options of what is asked: a bundle, or another base, in some representation."""
+    kinds = click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"])
+    told = "Number type of the base, kept in the cache [default: the bundle's]."
+    return bundle_option(model_option(option("--base-type", type=kinds, help=told)(command)))
+
+
+def sampling(command: Any) -> Any:
+    """The options of how a role draws."""
+    for decorate in (
+        option("-n", "--n-predict", type=int,
+               help="Longest answer of a role, in tokens [default: the bundle's, by role]."),
+        option("--top-k", type=int, help="Draw from so many tokens after round 1; 0: from all "
+               "[default: the bundle's, by role]."),
+        option("--top-p", type=float,
+               help="Nucleus of sampling after round 1 [default: the bundle's, by role]."),
+        option("--temp", "--temperature", "temperature", type=float,
+               help="Temperature after round 1 [default: the bundle's, by role]."),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
 def server(command: Any) -> Any:
     """The options of an engine that is a server."""
     for decorate in (

@@ -5,14 +5,7 @@ from typing import Any
 
 import click
 
-from lorid_local.commands.options import (
-    PROTOCOLS,
-    Width,
-    bundle_option,
-    model_option,
-    option,
-    server,
-)
+from lorid_local.commands.options import PROTOCOLS, Width, base, option, sampling, server
 
 
 @click.command(short_help="Solve math word problems.")
@@ -24,31 +17,18 @@ from lorid_local.commands.options import (
 @option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @option("-q", "--quiet", is_flag=True, help="Print the answer only.")
 @option("--trace", type=click.Path(path_type=Path), help="Write every sample to this JSON file.")
-@option("-r", "--rounds", type=int, help="Give up after this many rounds (t of the paper) "
+@option("-r", "--rounds", type=int, help="Give up after so many (t) [default: the bundle's].")
+@option("--protocol", type=click.Choice(PROTOCOLS), help="Who agrees [default: the bundle's].")
+@option("--width", type=Width(), help="Rounds drawn at once; auto: 2, 4, 8 ... after the first "
         "[default: the bundle's].")  # fmt: skip
-@option("--protocol", type=click.Choice(PROTOCOLS),
-        help="What counts as agreement [default: the bundle's].")  # fmt: skip
-@option("--width", type=Width(), help="Rounds drawn at once after the first; auto: 2, 4, 8 "
-        "... [default: the bundle's].")  # fmt: skip
 @option("--timeout", type=float, help="Stop after this many seconds [default: never].")
-@bundle_option
-@model_option
-@option("--base-type", type=click.Choice(["as-shipped", "q8_0", "q4_0", "iq4_nl"]),
-        help="Number type of the base, kept in the cache [default: the bundle's].")  # fmt: skip
+@base
 @option("--no-adapters", is_flag=True, help="Prompt the base alone.")
 @option("--chat", help="Chat format of a model without adapters [default: its own].")
 @option("--no-calculator", is_flag=True, help="Let the model do its arithmetic itself.")
 @option("-s", "--seed", type=int, default=0, show_default=True, help="Seed of all samples.")
-@option("--temp", "--temperature", "temperature", type=float,
-        help="Temperature after round 1 [default: the bundle's, by role].")  # fmt: skip
-@option("--top-p", type=float,
-        help="Nucleus of sampling after round 1 [default: the bundle's, by role].")  # fmt: skip
-@option("--top-k", type=int, help="Draw from so many tokens after round 1; 0: from "
-        "all [default: the bundle's, by role].")  # fmt: skip
-@option("-n", "--n-predict", type=int, help="Longest answer of a role, in tokens [default: the "
-        "bundle's, by role].")  # fmt: skip
-@option("-c", "--ctx-size", type=int, help="Longest problem and answer together, in tokens "
-        "[default: as needed, up to the model's own].")  # fmt: skip
+@sampling
+@option("-c", "--ctx-size", type=int, help="Tokens of problem and answer [default: as needed].")
 @option("-t", "--threads", type=int, help="Threads [default: the cores this process may use].")
 @option("-ngl", "--n-gpu-layers", type=int, help="Layers on the GPU [default: all, if any].")
 @option("--kv-type", type=click.Choice(["f16", "q8_0"]), default="f16", show_default=True,
