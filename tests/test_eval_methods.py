@@ -316,15 +316,15 @@ def test_the_frontier_and_the_choice() -> None:
 
 
 def test_the_other_half_has_no_say() -> None:
-    good, bad = problem([1, 24], [2, 24]), problem([24, 1], [24, 1])
-    found = policy.figures([Draw([good, bad] * 10)])
+    good, other = problem([1, 24], [2, 24]), problem([24, 24], [24, 24])
+    found = policy.figures([Draw([good, other] * 10)])
     assert found
     turned = policy.figures([Draw([good, problem([1, 1], [1, 1])] * 10)])
     assert turned
     assert (found["chosen"], found["loop"]) == (turned["chosen"], turned["loop"])
     rule = next(r for r in found["rules"] if r["method"] == found["loop"])
-    assert found["loop"] == "warm-lorid@1"  # the greedy round: of use in the second half alone
-    assert (rule["first"]["right"], rule["second"]["right"]) == (10, 0)
+    assert found["loop"] == "warm-lorid@1"  # in the first half the greedy round is of no use
+    assert (rule["first"]["right"], rule["second"]["right"]) == (10, 10)
     (rule,) = [r for r in turned["rules"] if r["method"] == turned["loop"]]
     assert (rule["first"]["right"], rule["second"]["right"]) == (10, 0)  # as it is there
     assert policy.figures([Draw([good])]) is None

@@ -15,6 +15,7 @@ from lorid_train.mentions import TENS, WORDS
 
 LENGTH = 5
 SHARE = 0.5
+PUBLISHED = "GSM8K, SVAMP or MAWPS as published"
 _WORD = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+|[a-z]+(?:'[a-z]+)?")
 
 
@@ -94,14 +95,10 @@ def questions(root: Path, name: str) -> Iterator[tuple[str, str]]:
     path = root / name
     records = rows.read_json(path) if path.suffix == ".json" else _lines(path)
     if not isinstance(records, list):
-        raise TrainError(
-            f"{path}: expected a list of problems", hint="GSM8K, SVAMP or MAWPS as published"
-        )
+        raise TrainError(f"{path}: expected a list of problems", hint=PUBLISHED)
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
-            raise TrainError(
-                f"{path}:{number}: expected an object", hint="GSM8K, SVAMP or MAWPS as published"
-            )
+            raise TrainError(f"{path}:{number}: expected an object", hint=PUBLISHED)
         if "Body" in record and "Question" in record:
             yield name, f"{record['Body']} {record['Question']}"
             continue
@@ -109,7 +106,7 @@ def questions(root: Path, name: str) -> Iterator[tuple[str, str]]:
         if key is None:
             raise TrainError(
                 f"{path}:{number}: expected question, input, problem, or Body and Question",
-                hint="GSM8K, SVAMP or MAWPS as published",
+                hint=PUBLISHED,
             )
         yield name, record[key]
 

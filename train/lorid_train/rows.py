@@ -14,6 +14,7 @@ from lorid_local import prompts
 from lorid_local.errors import MissingExtra, TrainError
 
 MARKER = "#### "
+OTHER_FORMAT = "choose the format the file has in the recipe: gsm8k, authors or math"
 HUB_IDS = {"openai/gsm8k": ("main", "train")}  # id -> folder and split of its training file
 
 Format = Literal["gsm8k", "authors", "math"]
@@ -58,7 +59,7 @@ def _gsm8k(record: dict[str, Any], where: str) -> tuple[str, str, str]:
     if not marker:
         raise TrainError(
             f"{where}: the answer has no {MARKER!r} line",
-            hint="choose the format the file has in the recipe: gsm8k, authors or math",
+            hint=OTHER_FORMAT,
         )
     return _text(record, "question", where), rationale, answer
 
@@ -73,7 +74,7 @@ def _math(record: dict[str, Any], where: str) -> tuple[str, str, str]:
     if answer is None:
         raise TrainError(
             f"{where}: the solution has no \\boxed answer",
-            hint="choose the format the file has in the recipe: gsm8k, authors or math",
+            hint=OTHER_FORMAT,
         )
     return _text(record, "problem", where), "", answer
 
