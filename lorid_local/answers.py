@@ -8,6 +8,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 from lorid_local.arithmetic import false_steps
@@ -203,6 +204,7 @@ def _balanced(text: str) -> str:
     return ""
 
 
+@lru_cache(4096)  # samples of one problem answer the same few things
 def _read_marked(piece: str) -> Answer | Unparsed:
     piece = _RUN_ON_INLINE.split(piece[: 5 * MAX_LENGTH], maxsplit=1)[0]
     piece = _SENTENCE.split(piece, maxsplit=1)[0].strip()
@@ -303,6 +305,8 @@ _SPACED = re.compile(r"(?<![\d.,/:-])([1-9]\d{0,2})((?: \d{3})+)(?![\d,/:]|-\w| 
 
 
 def _characters(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text  # as nearly all are; none of these is replaced
     return "".join(map(_character, text.translate(_CHARACTERS)))
 
 
@@ -326,7 +330,7 @@ def _character(c: str) -> str:
 
 def _plain(text: str) -> str:
     plain = _NOISE.sub("", _characters(text))
-    for pattern, new in _LATEX:
+    for pattern, new in _LATEX if "\\" in plain or "{" in plain else ():
         plain = pattern.sub(new, plain)
     plain = _FRAC.sub(_slashed, plain).strip("*_ ")
     plain = re.sub(r"[{}]", " ", plain)

@@ -5,6 +5,7 @@ Knows + - * / // ( ) and a percent sign behind a number; no powers, no names, no
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from math import floor
 
 STEP = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
@@ -21,6 +22,7 @@ class Malformed(ValueError):
     """The text is not an expression that this module knows, or it divides by zero."""
 
 
+@lru_cache(4096)  # a replay reads the same few numbers a hundred thousand times
 def parse_number(text: str) -> Fraction:
     """Return the exact value of a decimal such as '-1,200.50'; raises Malformed."""
     text = text.strip()
