@@ -263,6 +263,7 @@ def test_a_faulty_data_recipe_is_refused(tmp_path: Path, text: str, fault: str) 
         ("", "nothing to build: give [[problems]] or [families]"),
         ("rename = 2.0\n[families]", "rename is a share in [0, 1], got 2.0"),
         ("imperfect_rules = -1\n[families]", "imperfect_rules is a share in [0, 1], got -1.0"),
+        ("distracted = 1.5\n[families]", "distracted is a share in [0, 1], got 1.5"),
     ],
 )
 def test_a_data_recipe_of_nothing_or_with_wrong_shares(

@@ -72,7 +72,8 @@ class DataRecipe:
     """Everything that decides the rows, but for where the data lies.
 
     `overlap` names the test sets below --data that no row may be near to. `imperfect_rules` is the
-    share of DR's rows with spoiled rules, `rename` the share of template rows with other names.
+    share of DR's rows with spoiled rules, `rename` the share of template rows with other names,
+    `distracted` that of template and family rows which also tell a number that is not needed.
     """
 
     name: str
@@ -82,11 +83,12 @@ class DataRecipe:
     families: Families | None = None
     imperfect_rules: float = 0.0
     rename: float = 0.0
+    distracted: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.problems and self.families is None:
             raise ValueError("nothing to build: give [[problems]] or [families]")
-        for name in ("imperfect_rules", "rename"):
+        for name in ("imperfect_rules", "rename", "distracted"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share in [0, 1], got {getattr(self, name)}")
 

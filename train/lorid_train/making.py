@@ -16,7 +16,7 @@ from typing import Any
 from lorid_local.engine import Role
 from lorid_local.practice.drawing import chain, draw, prose
 from lorid_local.practice.families import Families, load
-from lorid_train import data, overlap, people, redraw, rows, tracing
+from lorid_train import data, distracting, overlap, people, redraw, rows, tracing
 from lorid_train.data_recipe import Counts, DataRecipe, Problems
 from lorid_train.marking import marked
 from lorid_train.rows import Row
@@ -64,6 +64,11 @@ class Maker:
         assert self.recipe.families
         file = self.recipe.families.file
         return load(self.root / file if file else None)
+
+    @cached_property
+    def lent(self) -> list[distracting.Borrowed]:
+        """The sentences of these problems that may be told in others."""
+        return distracting.lend(row.question for of in self.problems for row in of)
 
     def units(self) -> list[Unit]:
         """Return all there is to make, in the order it is written."""
@@ -121,7 +126,7 @@ class Maker:
         count = 0
         for count, numbers in enumerate(redraw.draws(template, most, rng), 1):
             drawn = redraw.filled(template, numbers, f"t{row.id}.{count - 1}")
-            drawn = self._renamed(drawn, rng)
+            drawn = self._distracted(self._renamed(drawn, rng), rng)
             if why := self.index.near(drawn.question):
                 made.refused[f"overlap, drawn: {why}"] += 1
                 continue
@@ -145,6 +150,11 @@ class Maker:
         question, rationale = (people.renamed(t, new) for t in (row.question, row.rationale))
         return replace(row, question=question, rationale=rationale)
 
+    def _distracted(self, row: Row, rng: random.Random) -> Row:
+        if not self.recipe.distracted or rng.random() >= self.recipe.distracted:
+            return row  # without a draw where the share is 0: older recipes give the same rows
+        return replace(row, question=distracting.distracted(row.question, rng, self.lent))
+
     def _family(self, id: str, made: Made) -> None:
         recipe = self.recipe.families
         assert recipe
@@ -158,13 +168,15 @@ class Maker:
                 made.refused["family: drawn before"] += 1
                 continue
             seen.add((problem.wording, problem.numbers))
-            if why := self.index.near(problem.question):
-                made.refused[f"overlap, drawn: {why}"] += 1
-                continue
             terse = Row(
                 f"f{id}.{at}", problem.question, chain(problem), problem.answer_text,
                 problem.knowledge,
             )  # fmt: skip
+            if not held:
+                terse = self._distracted(terse, random.Random(f"{self.recipe.seed} {id} {at}"))
+            if why := self.index.near(terse.question):
+                made.refused[f"overlap, drawn: {why}"] += 1
+                continue
             if held:
                 line(made, "heldout", "family", {
                     "id": terse.id, "question": terse.question, "answer": terse.answer,
