@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lorid_train import building, built, data_recipe, people
+from lorid_local.base import sha256
+from lorid_local.practice.drawing import draw
+from lorid_local.practice.families import load
+from lorid_local.practice.family import Numbers
+from lorid_train import building, built, checking, data_recipe, making, people
 from lorid_train.distracting import Borrowed, distracted, lend
 from tests.data_problems import RECIPE, data_folder, families
 
@@ -127,3 +131,36 @@ def test_rows_of_templates_and_families_are_distracted_and_others_are_not(tmp_pa
     assert originals
     assert {longer[id] for id in originals} == {0}
     assert {n for id, n in longer.items() if id.startswith("f")} == {1}
+
+
+def test_families_of_one_step_can_each_be_drawn_and_some_tell_a_number_too_many() -> None:
+    one_step = list(load(making.ONE_STEP))
+    needless = 0
+    for family in one_step:
+        drawn = [draw(family, seed) for seed in range(60)]
+        assert len(family.steps) == 1
+        assert len({problem.numbers for problem in drawn}) >= 20, family.id
+        used = set(re.findall(r"\w+", family.steps[0].expression))
+        needless += any(isinstance(s, Numbers) and k not in used for k, s in family.slots.items())
+    assert len(one_step) == 40
+    assert needless == 16
+
+
+def test_a_recipe_draws_families_of_one_step_beside_its_own(tmp_path: Path) -> None:
+    data_folder(tmp_path)
+    families(tmp_path / "families.jsonl", ["owl-0", "owl-1"])
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE + "short = { ir = 2, dr = 1 }\n")
+    out = tmp_path / "built"
+    manifest = building.build(data_recipe.load(path), tmp_path, out, 1, [].append)
+    short = [f.id for f in load(making.ONE_STEP)]
+    held = {id for id in short if making.held_out(id, 2)}
+    assert held
+    assert held < set(manifest["heldout_families"])
+    trained = {f"family {id}" for id in short} - {f"family {id}" for id in held}
+    for name, count in (("ir", 2), ("dr", 1), ("kg", 0)):
+        rows = [r for r in built.records(out, name) if r["source"].startswith("family ONE-")]
+        assert len(rows) == count * len(trained)
+        assert {r["source"] for r in rows} == (trained if count else set())
+    assert manifest["inputs_sha256"]["one_step.jsonl"] == sha256(making.ONE_STEP)
+    assert checking.check(out, tmp_path).wrong == {}

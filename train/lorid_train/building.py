@@ -20,8 +20,8 @@ from lorid_local.errors import OutputError
 from lorid_local.practice.families import BUNDLED
 from lorid_train import rows
 from lorid_train.built import FILES, FORMAT, MANIFEST, file_name
-from lorid_train.data_recipe import DataRecipe
-from lorid_train.making import Made, Maker, Unit, held_out
+from lorid_train.data_recipe import Counts, DataRecipe
+from lorid_train.making import ONE_STEP, Made, Maker, Unit, held_out
 
 BATCH = 32  # units sent to a process at a time
 LETTERS_A_TOKEN = 3.3  # of English problems, by SmolLM2's tokenizer, about
@@ -125,7 +125,6 @@ def _manifest(maker: Maker, out: Path, total: Made) -> dict[str, Any]:
     templates = counts.pop("problems", {}).get("template", 0)
     tried = templates + sum(n for why, n in total.refused.items() if _no_template(why))
     heldout = recipe.families.heldout if recipe.families else 0
-    ids = maker.families.ids() if recipe.families else []
     return {
         "format": FORMAT,
         "version": __version__,
@@ -134,7 +133,7 @@ def _manifest(maker: Maker, out: Path, total: Made) -> dict[str, Any]:
         "templates": {"problems": tried, "made": templates},
         "left_out": dict(sorted(maker.excluded.items())),
         "refused": dict(sorted(total.refused.items(), key=lambda item: (-item[1], item[0]))),
-        "heldout_families": [id for id in ids if held_out(id, heldout)],
+        "heldout_families": [id for _, id in maker.family_ids() if held_out(id, heldout)],
         "tokens_a_row": {
             name: round(total.letters[name] / LETTERS_A_TOKEN / max(1, sum(of.values())), 1)
             for name, of in counts.items()
@@ -163,3 +162,5 @@ def _inputs(recipe: DataRecipe, root: Path) -> Iterator[tuple[str, Path]]:
     if recipe.families:
         name = recipe.families.file
         yield name or "families.jsonl", root / name if name else BUNDLED
+        if recipe.families.short != Counts():
+            yield ONE_STEP.name, ONE_STEP

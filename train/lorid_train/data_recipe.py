@@ -53,12 +53,15 @@ class Problems:
 class Families:
     """Draws of every family of `file` below --data (those that come with lorid if '').
 
-    One family in `heldout` (0: none) is left out of training, by a hash of its id;
-    `heldout_draws` problems of each such go to a file of their own, to measure on.
+    `short` counts draws of each of the 40 families of one step that come with lorid_train, 16 of
+    which tell a number that is not needed. One family in `heldout` (0: none) is left out of
+    training, by a hash of its id; `heldout_draws` problems of each such go to a file of their own,
+    to measure on.
     """
 
     file: str = ""
     draws: Counts = field(default_factory=Counts)
+    short: Counts = field(default_factory=Counts)
     heldout: int = 10
     heldout_draws: int = 2
 

@@ -22,7 +22,9 @@ from lorid_train.marking import marked
 from lorid_train.rows import Row
 
 Unit = tuple[int, int | str]
-"""(index of the recipe's problems, position), or (-1, family id)."""
+"""(index of the recipe's problems, position), or (FAMILY or SHORT, family id)."""
+FAMILY, SHORT = -1, -2
+ONE_STEP = Path(__file__).with_name("one_step.jsonl")
 
 
 @dataclass
@@ -66,6 +68,19 @@ class Maker:
         return load(self.root / file if file else None)
 
     @cached_property
+    def short(self) -> Families:
+        """The families of one step."""
+        return load(ONE_STEP)
+
+    def family_ids(self) -> list[tuple[int, str]]:
+        """Return the families that the recipe draws from, each with FAMILY or SHORT."""
+        recipe = self.recipe.families
+        if not recipe:
+            return []
+        short = self.short.ids() if recipe.short != Counts() else []
+        return [(FAMILY, id) for id in self.families.ids()] + [(SHORT, id) for id in short]
+
+    @cached_property
     def lent(self) -> list[distracting.Borrowed]:
         """The sentences of these problems that may be told in others."""
         return distracting.lend(row.question for of in self.problems for row in of)
@@ -75,16 +90,14 @@ class Maker:
         found: list[Unit] = [
             (source, at) for source, of in enumerate(self.problems) for at in range(len(of))
         ]
-        if self.recipe.families:
-            found += [(-1, id) for id in self.families.ids()]
-        return found
+        return found + list(self.family_ids())
 
     def make(self, unit: Unit) -> Made:
         """Return the rows of one unit."""
         source, key = unit
         made = Made()
         if source < 0:
-            self._family(str(key), made)
+            self._family(source, str(key), made)
             return made
         problems, row = self.recipe.problems[source], self.problems[source][int(key)]
         if why := self.index.near(row.question):
@@ -155,15 +168,16 @@ class Maker:
             return row  # without a draw where the share is 0: older recipes give the same rows
         return replace(row, question=distracting.distracted(row.question, rng, self.lent))
 
-    def _family(self, id: str, made: Made) -> None:
+    def _family(self, which: int, id: str, made: Made) -> None:
         recipe = self.recipe.families
         assert recipe
+        family = (self.short if which == SHORT else self.families).family(id)
         held = held_out(id, recipe.heldout)
-        counts = Counts() if held else recipe.draws
+        counts = Counts() if held else recipe.short if which == SHORT else recipe.draws
         most = recipe.heldout_draws if held else max(counts.of(role) for role in Role)
         seen: set[tuple[object, ...]] = set()
         for at in range(most):
-            problem = draw(self.families.family(id), _draw_seed(self.recipe.seed, id, at))
+            problem = draw(family, _draw_seed(self.recipe.seed, id, at))
             if (problem.wording, problem.numbers) in seen:
                 made.refused["family: drawn before"] += 1
                 continue
