@@ -74,7 +74,7 @@ def find(text: str, *, marked_only: bool = False) -> Answer | Unparsed:
     text = _before_run_on(text)
     marked = _marked(text)
     if marked:
-        return _agreed([_read_marked(piece) for piece in marked])
+        return _agreed([_read_marked(piece[: 5 * MAX_LENGTH]) for piece in marked])
     if marked_only:
         return Unparsed("no marked answer")
     sentence = _last_sentence(text)
@@ -204,9 +204,9 @@ def _balanced(text: str) -> str:
     return ""
 
 
-@lru_cache(4096)  # samples of one problem answer the same few things
+@lru_cache(4096)  # samples of one problem answer the same few things; pieces are short
 def _read_marked(piece: str) -> Answer | Unparsed:
-    piece = _RUN_ON_INLINE.split(piece[: 5 * MAX_LENGTH], maxsplit=1)[0]
+    piece = _RUN_ON_INLINE.split(piece, maxsplit=1)[0]
     piece = _SENTENCE.split(piece, maxsplit=1)[0].strip()
     if not piece.strip("*$ .:"):
         return Unparsed("the marked answer is empty")

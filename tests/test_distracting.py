@@ -121,12 +121,11 @@ def test_rows_of_templates_and_families_are_distracted_and_others_are_not(tmp_pa
     for name in ("ir", "dr", "heldout"):
         assert texts["1.0", 1, name] == texts["1.0", 2, name]
     assert texts["0.0", 1, "heldout"] == texts["1.0", 1, "heldout"]
-    for row in texts["0.0", 1, "ir"] + texts["1.0", 1, "ir"]:
-        sentences = len(re.findall(r"[.?](?= |$)", row["prompt_question"]))
-        row["sentences"] = sentences
-    plain = {r["id"]: r for r in texts["0.0", 1, "ir"]}
-    longer = {r["id"]: r["sentences"] - plain[r["id"]]["sentences"] for r in texts["1.0", 1, "ir"]
-              if r["id"] in plain}  # fmt: skip
+    plain, more = (
+        {r["id"]: len(re.findall(r"[.?](?= |$)", r["prompt_question"])) for r in texts[s, 1, "ir"]}
+        for s in ("0.0", "1.0")
+    )
+    longer = {id: more[id] - plain[id] for id in more if id in plain}
     originals = {r["id"] for r in texts["1.0", 1, "ir"] if r["source"].startswith("original")}
     assert originals
     assert {longer[id] for id in originals} == {0}

@@ -68,17 +68,17 @@ class Maker:
         return load(self.root / file if file else None)
 
     @cached_property
-    def short(self) -> Families:
-        """The families of one step."""
-        return load(ONE_STEP)
+    def banks(self) -> dict[int, tuple[Families, Counts]]:
+        """The families that the recipe draws from and the draws of each, by FAMILY and SHORT."""
+        recipe = self.recipe.families
+        if not recipe:
+            return {}
+        own = {FAMILY: (self.families, recipe.draws)}
+        return own | ({SHORT: (load(ONE_STEP), recipe.short)} if recipe.short != Counts() else {})
 
     def family_ids(self) -> list[tuple[int, str]]:
         """Return the families that the recipe draws from, each with FAMILY or SHORT."""
-        recipe = self.recipe.families
-        if not recipe:
-            return []
-        short = self.short.ids() if recipe.short != Counts() else []
-        return [(FAMILY, id) for id in self.families.ids()] + [(SHORT, id) for id in short]
+        return [(bank, id) for bank, (families, _) in self.banks.items() for id in families.ids()]
 
     @cached_property
     def lent(self) -> list[distracting.Borrowed]:
@@ -163,21 +163,25 @@ class Maker:
         question, rationale = (people.renamed(t, new) for t in (row.question, row.rationale))
         return replace(row, question=question, rationale=rationale)
 
+    def _rng(self, id: str, at: int) -> random.Random:
+        """Return what decides a family's draw number `at`, the same whatever else is drawn."""
+        return random.Random(f"{self.recipe.seed} {id} {at}")
+
     def _distracted(self, row: Row, rng: random.Random) -> Row:
         if not self.recipe.distracted or rng.random() >= self.recipe.distracted:
             return row  # without a draw where the share is 0: older recipes give the same rows
         return replace(row, question=distracting.distracted(row.question, rng, self.lent))
 
-    def _family(self, which: int, id: str, made: Made) -> None:
+    def _family(self, bank: int, id: str, made: Made) -> None:
         recipe = self.recipe.families
         assert recipe
-        family = (self.short if which == SHORT else self.families).family(id)
+        families, draws = self.banks[bank]
         held = held_out(id, recipe.heldout)
-        counts = Counts() if held else recipe.short if which == SHORT else recipe.draws
+        counts = Counts() if held else draws
         most = recipe.heldout_draws if held else max(counts.of(role) for role in Role)
         seen: set[tuple[object, ...]] = set()
         for at in range(most):
-            problem = draw(family, _draw_seed(self.recipe.seed, id, at))
+            problem = draw(families.family(id), self._rng(id, at).getrandbits(40))
             if (problem.wording, problem.numbers) in seen:
                 made.refused["family: drawn before"] += 1
                 continue
@@ -187,7 +191,7 @@ class Maker:
                 problem.knowledge,
             )  # fmt: skip
             if not held:
-                terse = self._distracted(terse, random.Random(f"{self.recipe.seed} {id} {at}"))
+                terse = self._distracted(terse, self._rng(id, at))
             if why := self.index.near(terse.question):
                 made.refused[f"overlap, drawn: {why}"] += 1
                 continue
@@ -237,8 +241,3 @@ def line(made: Made, file: str, kind: str, record: dict[str, Any]) -> None:
 def held_out(id: str, one_in: int) -> bool:
     """True for about one family in `one_in`, by its id alone: more families change no other."""
     return bool(one_in) and int(hashlib.sha256(id.encode()).hexdigest(), 16) % one_in == 0
-
-
-def _draw_seed(seed: int, id: str, at: int) -> int:
-    """Return a seed for the family's draw number `at`, the same whatever else is drawn."""
-    return random.Random(f"{seed} {id} {at}").getrandbits(40)
