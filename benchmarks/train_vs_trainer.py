@@ -50,20 +50,22 @@ def examples(data: Path | None, encode: Encode, end: int, vocabulary: int) -> li
 
 
 def ours(base: Path, lora: recipes.Lora, run: recipes.Run, precision: recipes.Precision,
-         threads: int) -> tuple[Any, Train]:  # fmt: skip
-    """Return lorid's learner and what takes a step a batch."""
-    import torch
+         threads: int, compiled: bool) -> tuple[Any, Train]:  # fmt: skip
+    """Return lorid's learner and what takes a step a batch, as `lorid train` takes it."""
+    from lorid_train import sft, stepping
 
-    from lorid_train import sft
-
-    learner = sft.load(base, lora, threads=threads, seed=1, precision=precision)
+    learner = sft.load(base, lora, threads=threads, seed=1, precision=precision, compiled=compiled)
     weights = [p for p in learner.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=run.learning_rate, weight_decay=0.0)
+    optimizer = stepping.optimizer(weights, run.learning_rate, learner.device)
     learner.model.train()
 
     def train(batches: Batches) -> None:
-        for batch in batches:
-            sft._step(learner, optimizer, weights, batch, run.clip)
+        ready = stepping.shared(batches[0], learner.device, learner.here)
+        for following in [*batches[1:], None]:
+            loss = stepping.step(learner.model, optimizer, weights, ready, run.clip, learner.here)
+            if following:
+                ready = stepping.shared(following, learner.device, learner.here)
+            float(loss)
 
     return learner, train
 
@@ -156,9 +158,10 @@ def turns(planned: Batches, steps: int) -> Iterator[Batches]:
 @click.option("--rank", default=32, show_default=True)
 @click.option("--precision", type=click.Choice(["f32", "bf16", "both"]), default="both")
 @click.option("--threads", default=0, help="Of torch [default: its own choice].")
+@click.option("--compile", "compiled", is_flag=True, help="As a recipe's `compile = true`.")
 @click.option("--peak", type=float, help="The device's TFLOP/s, for its utilisation.")
 def main(pairs: int, steps: int, data: Path | None, base: Path | None, batch_tokens: int, rank: int,
-         precision: str, threads: int, peak: float | None) -> None:  # fmt: skip
+         precision: str, threads: int, compiled: bool, peak: float | None) -> None:  # fmt: skip
     """Print tokens a second of both, and the median of the ratios pair by pair."""
     from lorid_train import sft
 
@@ -166,7 +169,7 @@ def main(pairs: int, steps: int, data: Path | None, base: Path | None, batch_tok
     lora, run = recipes.Lora(rank, 2 * rank), recipes.Run(batch_tokens=batch_tokens)
     kinds: list[recipes.Precision] = ["f32", "bf16"] if precision == "both" else [precision]  # type: ignore[list-item]
     for kind in kinds:
-        learner, mine = ours(path, lora, run, kind, threads)
+        learner, mine = ours(path, lora, run, kind, threads, compiled)
         with tempfile.TemporaryDirectory() as out:
             other = stock(path, lora, run, kind, Path(out))
             encode, end = sft.encoder(learner.tokenizer), learner.tokenizer.eos_token_id

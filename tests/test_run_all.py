@@ -1,6 +1,5 @@
-"""train/run_all.py: three roles trained, converted and asked, in calls that end in time."""
+"""train/run_all.py: three roles trained, converted and measured, in calls that end in time."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lorid_local.evaluate import sampling, store
+from lorid_local.evaluate.methods import Needs
 from lorid_local.gguf_header import read_header
 from tests.test_sft import PROBLEMS
 from tests.test_train_data import write_lines
@@ -32,15 +33,14 @@ start_from = "runs/tiny-ir/adapter"
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="the script is not part of the wheel")
 
 
-def test_it_goes_on_until_all_is_trained_converted_and_solved(tmp_path: Path) -> None:
+def test_it_goes_on_until_all_is_trained_converted_and_measured(tmp_path: Path) -> None:
     base = tiny_llama_gguf(tmp_path / "tiny.gguf")
     write_lines(tmp_path / "train.jsonl", PROBLEMS)
     rules = [{"id": i, "knowledge": ["Add."]} for i in range(len(PROBLEMS))]
     write_lines(tmp_path / "rules.jsonl", rules)
-    write_lines(tmp_path / "asked.jsonl", [{"id": i, "question": f"{i} + 1?"} for i in range(3)])
     (tmp_path / "recipe.toml").write_text(RECIPE.format(base=base))
-    command = [sys.executable, SCRIPT, "recipe.toml", "--data", ".", "--problems", "asked.jsonl",
-               "--rounds", "2"]  # fmt: skip
+    command = [sys.executable, SCRIPT, "recipe.toml", "--data", ".", "--problems", "train.jsonl",
+               "--rules-file", "rules.jsonl", "--rounds", "2"]  # fmt: skip
 
     def call(*more: str) -> tuple[int, str]:
         environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
@@ -54,8 +54,11 @@ def test_it_goes_on_until_all_is_trained_converted_and_solved(tmp_path: Path) ->
     assert code == 0, told
     for role in ("ir", "kg", "dr"):
         assert read_header(tmp_path / f"runs/tiny/{role}.gguf").metadata["adapter.lora.alpha"] == 8
-    lines = (tmp_path / "runs/tiny/solved.jsonl").read_text().splitlines()
-    solved = [json.loads(line) for line in lines]
-    assert [record["id"] for record in solved] == [0, 1, 2]
-    assert all(len(record["rounds"]) <= 2 for record in solved)
+    contents = store.read(tmp_path / "runs/tiny/samples.jsonl")
+    assert [case.question for case in contents.cases] == [p["question"] for p in PROBLEMS]
+    needs = Needs(2, 2, 2, ("teacher", "none", "other"))
+    assert not sampling.pending(len(PROBLEMS), needs, contents)
+    assert contents.settings["trained"] == "tiny"
+    code, told = call("--rounds", "3", "--minutes", "0")
+    assert (code, "samples.jsonl: the time is over; run the same command again" in told) == (75, 1)
     assert call()[0] == 0  # nothing is left to do

@@ -18,7 +18,7 @@ from lorid_local.base import Base
 from lorid_local.engine import Part, Role
 from lorid_local.errors import ModelError, OutputError, TrainError, TrainPaused
 from lorid_local.gguf_header import read_header
-from lorid_train import masking, run, sft
+from lorid_train import masking, run, sft, stepping
 from lorid_train import recipe as recipes
 from lorid_train.merged import merge
 from tests.test_train_data import FILES, RULES, write_lines
@@ -53,6 +53,10 @@ def encoded(learner: sft.Learner) -> list[masking.Encoded]:
     ]
 
 
+def loss_of(learner: sft.Learner, batch: list[masking.Encoded]) -> Any:
+    return stepping.target_loss(learner.model, stepping.collate(batch, learner.device))
+
+
 def silent(step: sft.Step) -> None:
     pass
 
@@ -79,7 +83,7 @@ def test_the_loss_is_that_of_the_whole_sequence_with_the_prompt_masked(
     )  # fmt: skip
     mask = torch.tensor([[1] * len(e.ids) + [0] * (width - len(e.ids)) for e in batch])
     expected = learner.model(input_ids=ids, attention_mask=mask, labels=labels).loss
-    ours = sft.target_loss(learner.model, batch, learner.device)
+    ours = loss_of(learner, batch)
     assert float(ours) == pytest.approx(float(expected), abs=1e-5)
 
 
@@ -95,7 +99,7 @@ def test_merged_linears_have_pefts_loss_and_gradients(
                 torch.nn.init.normal_(weight, std=0.05)
     losses, grads = [], []
     for one in (learner, plain):
-        loss = sft.target_loss(one.model, encoded(learner)[:5], learner.device)
+        loss = loss_of(one, encoded(learner)[:5])
         loss.backward()
         losses.append(float(loss.detach()))
         grads.append({n: p.grad for n, p in one.model.named_parameters() if p.requires_grad})
@@ -104,6 +108,37 @@ def test_merged_linears_have_pefts_loss_and_gradients(
     for name, grad in grads[1].items():
         assert torch.allclose(grads[0][name], grad, atol=1e-5, rtol=1e-3), name
         assert grad.abs().max() > 1e-4, name
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch compiling uses its own old parts
+def test_compiled_layers_have_the_loss_and_the_gradients_of_plain_ones(
+    learner: sft.Learner, base: Path
+) -> None:
+    """In batches of several shapes, one of a single row, and compiled once for all layers."""
+    counted = torch._dynamo.utils.counters
+    counted.clear()
+    compiled = sft.load(base, LORA, threads=1, seed=1, precision="f32")
+    stepping.compile_layers(compiled.model, backend="aot_eager")  # the default takes a minute here
+    for one in (learner, compiled):
+        torch.manual_seed(2)
+        for name, weight in one.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.05)
+    examples = encoded(learner)
+    for batch in (examples[:5], examples[3:24], examples[7:8], examples[:7]):
+        losses, grads = [], []
+        for one in (learner, compiled):
+            one.model.zero_grad()
+            loss = loss_of(one, batch)
+            loss.backward()
+            losses.append(float(loss.detach()))
+            grads.append([p.grad for p in one.model.parameters() if p.requires_grad])
+        assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+        for plain, other in zip(*grads, strict=True):
+            assert torch.allclose(plain, other, atol=1e-5, rtol=1e-3)
+    # a first shape of a size that is also one of the model's, all others, a single row
+    assert counted["stats"]["unique_graphs"] <= 3
+    assert not counted["graph_break"]
 
 
 def test_only_plain_linears_are_merged(base: Path) -> None:
@@ -230,7 +265,8 @@ def test_gradient_checkpointing_changes_the_memory_and_not_the_loss(
         with torch.autograd.graph.saved_tensors_hooks(
             lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t
         ):
-            sft.target_loss(one.model.train(), encoded(one)[:5], one.device)
+            one.model.train()
+            loss_of(one, encoded(one)[:5])
         held.append(sum(kept))
     assert held[1] < held[0] / 2
     losses = [

@@ -17,19 +17,29 @@ class _Merged(torch.autograd.Function):  # type: ignore[misc]  # torch has no ty
     @staticmethod
     def forward(ctx: Any, x: Any, weight: Any, a: Any, b: Any, scale: float) -> Any:
         merged = torch.addmm(weight, b.to(weight.dtype), a.to(weight.dtype), alpha=scale)
-        rows = x.reshape(-1, x.shape[-1])
-        ctx.save_for_backward(rows, merged, a, b)
-        ctx.scale, ctx.shape = scale, x.shape
-        return (rows @ merged.t()).view(*x.shape[:-1], -1)
+        ctx.save_for_backward(x, merged, a, b)
+        ctx.scale = scale
+        return torch.nn.functional.linear(x, merged)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        rows, merged, a, b = ctx.saved_tensors
-        grad = grad.reshape(-1, grad.shape[-1])
-        into_x = (grad @ merged).view(ctx.shape) if ctx.needs_input_grad[0] else None
-        into_a = ((grad @ b.to(grad.dtype)).t() @ rows).to(a.dtype).mul_(ctx.scale)
-        into_b = (grad.t() @ (rows @ a.to(rows.dtype).t())).to(b.dtype).mul_(ctx.scale)
+        x, merged, a, b = ctx.saved_tensors
+        into_x = grad @ merged if ctx.needs_input_grad[0] else None
+        rows, grad = x.flatten(0, -2), grad.flatten(0, -2)
+        into_a = ((grad @ b.to(grad.dtype)).t() @ rows).to(a.dtype).mul(ctx.scale)
+        into_b = (grad.t() @ (rows @ a.to(rows.dtype).t())).to(b.dtype).mul(ctx.scale)
         return into_x, None, into_a, into_b, None
+
+
+class MergedLinear(Linear):  # type: ignore[misc]  # torch has no types here
+    """PEFT's own module with another `forward`: its names, saving and loading stay."""
+
+    adapter: str
+
+    def forward(self, x: Any, *_: Any, **__: Any) -> Any:
+        """Return x (..., in) times the merged weight: (..., out)."""
+        a, b = self.lora_A[self.adapter].weight, self.lora_B[self.adapter].weight
+        return _Merged.apply(x, self.base_layer.weight, a, b, self.scaling[self.adapter])
 
 
 def merge(model: Any) -> int:
@@ -39,7 +49,8 @@ def merge(model: Any) -> int:
     """
     found = [m for m in model.modules() if isinstance(m, Linear) and _is_plain(m)]
     for module in found:
-        module.forward = _forward(module)
+        # one class for all, no closure a module: torch.compile then compiles one layer for all
+        module.__class__, module.adapter = MergedLinear, module.active_adapters[0]
     return len(found)
 
 
@@ -53,10 +64,3 @@ def _is_plain(module: Any) -> bool:
         and not module.lora_variant
         and not module.fan_in_fan_out
     )
-
-
-def _forward(module: Any) -> Any:
-    (name,) = module.active_adapters
-    weight, scale = module.base_layer.weight, module.scaling[name]
-    a, b = module.lora_A[name].weight, module.lora_B[name].weight
-    return lambda x, *_, **__: _Merged.apply(x, weight, a, b, scale)

@@ -91,7 +91,10 @@ class Roles:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a training run, but for where the data lies."""
+    """Everything that decides a training run, but for where the data lies.
+
+    `compile` has torch compile the base's layers: for long runs on a GPU.
+    """
 
     name: str
     prompt: str
@@ -103,6 +106,7 @@ class Recipe:
     threads: int = 0
     precision: Precision = "auto"
     gradient_checkpointing: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.prompt not in PROFILES:

@@ -59,6 +59,7 @@ def start(
     learner = sft.load(
         base, recipe.lora, threads=recipe.threads, seed=recipe.seed, start_from=run.start_from,
         precision=recipe.precision, gradient_checkpointing=recipe.gradient_checkpointing,
+        compiled=recipe.compile,
     )  # fmt: skip
     if recipe.precision == "bf16" and not sft.fast_bf16(learner.device):
         say(SLOW)

@@ -1,8 +1,6 @@
 """Supervised fine-tuning of one role's LoRA on the base read from its GGUF.
 
-Imports torch, transformers and peft, as only `merged` and `parallel` below it do. The loss is on
-the targets, and the logits are computed there only: on a small model the head is a fifth of the
-work.
+Imports torch, transformers and peft, as only `merged`, `parallel` and `stepping` below it do.
 """
 
 import io
@@ -14,25 +12,23 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorid_local.errors import TrainError, TrainPaused
 from lorid_local.prompts import Encode
-from lorid_train import parallel
+from lorid_train import parallel, stepping
 from lorid_train.masking import Encoded, plan
 from lorid_train.merged import merge
 from lorid_train.parallel import Place, place
 from lorid_train.recipe import Lora, Precision, Run
 
-IGNORED = -100  # the label that carries no loss, torch's default
-BETAS = (0.9, 0.99)  # a short run: the second moment must settle in tens of steps
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -79,11 +75,13 @@ def load(
     start_from: str = "",
     precision: Precision = "auto",
     gradient_checkpointing: bool = False,
+    compiled: bool = False,
 ) -> Learner:
     """Load `base` dequantized and put an adapter on it, in f32; raises TrainError.
 
     `precision` is the base's: auto is bf16 where the machine multiplies it fast, else f32.
     `gradient_checkpointing` computes each layer twice, and keeps its activations not at all.
+    `compiled` layers take half a minute to begin with, and about half as long a step on a GPU.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -111,6 +109,8 @@ def load(
     merge(peft_model)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    if compiled:
+        stepping.compile_layers(peft_model)
     return Learner(peft_model.to(on), tokenizer, on, here)
 
 
@@ -141,16 +141,19 @@ def encoder(tokenizer: Any, known: Iterable[str] = ()) -> Encode:
     """Return how `tokenizer` encodes a prompt's part.
 
     `known` texts, without special tokens, are encoded at once: ten times faster on many cores.
+    Parts with special tokens are few, the same in every prompt, and are encoded once.
     """
     texts = list(dict.fromkeys(known))
     plain = {"add_special_tokens": False, "split_special_tokens": True}
     ready = dict(zip(texts, tokenizer(texts, **plain).input_ids if texts else (), strict=True))
 
-    def encode(text: str, special: bool) -> list[int]:
-        if not special and text in ready:
-            return list(ready[text])
+    @lru_cache(maxsize=256)
+    def fresh(text: str, special: bool) -> list[int]:
         ids = tokenizer(text, add_special_tokens=False, split_special_tokens=not special)
         return list(ids.input_ids)
+
+    def encode(text: str, special: bool) -> list[int]:
+        return list(ready[text] if not special and text in ready else fresh(text, special))
 
     return encode
 
@@ -166,16 +169,22 @@ def train(learner: Learner, examples: list[Encoded], run: Run, out: Path, *, see
     batches = plan(lengths, batch_tokens=run.batch_tokens, epochs=run.epochs,
                    budget=run.token_budget, seed=seed)  # fmt: skip
     weights = [p for p in learner.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=run.learning_rate, betas=BETAS, weight_decay=0.0)
+    optimizer = stepping.optimizer(weights, run.learning_rate, learner.device)
     state = _resume(learner, optimizer, out, fingerprint=[len(batches), seed, sum(lengths)])
     learner.model.train()
+    started = time.monotonic()
+    ready = _Ready(learner, ([examples[i] for i in batch] for batch in batches[state.done :]))
     for number in range(state.done, len(batches)):
-        started = time.monotonic()
-        batch = [examples[i] for i in batches[number]]
         for group in optimizer.param_groups:
             group["lr"] = run.learning_rate * schedule(number, len(batches), run.warmup)
-        loss = _step(learner, optimizer, weights, batch, run.clip)
-        state.record(number, loss, sum(len(e.ids) for e in batch), time.monotonic() - started)
+        loss = stepping.step(
+            learner.model, optimizer, weights, ready.take(), run.clip, learner.here
+        )
+        ready.prepare()
+        value = _finite(loss)
+        now = time.monotonic()
+        state.record(number, value, sum(lengths[i] for i in batches[number]), now - started)
+        started = now
         if learner.here.first:
             progress(state.step(len(batches)))
         over = parallel.any_of(time.monotonic() >= until, learner.here)
@@ -194,66 +203,39 @@ def train(learner: Learner, examples: list[Encoded], run: Run, out: Path, *, see
     return state.figures(len(batches))
 
 
+class _Ready:
+    """The batches to come as tensors, the next one made while the device works on this one."""
+
+    def __init__(self, learner: Learner, batches: Iterator[list[Encoded]]) -> None:
+        self.learner, self._left = learner, batches
+        self.prepare()
+
+    def prepare(self) -> None:
+        examples = next(self._left, None)
+        if examples is not None:
+            self._next = stepping.shared(examples, self.learner.device, self.learner.here)
+
+    def take(self) -> stepping.Batch | None:
+        return self._next
+
+
+def _finite(loss: torch.Tensor) -> float:
+    """Wait for a step's loss and return it; raises TrainError."""
+    value = float(loss)
+    if not math.isfinite(value):
+        raise TrainError(
+            f"the loss is {value}: training has diverged; the last checkpoint is kept",
+            hint="lower learning_rate in the recipe and start again in a fresh --out folder",
+        )
+    return value
+
+
 def schedule(step: int, total: int, warmup: float) -> float:
     """Return the share of the learning rate at `step`: linear warm-up, then half a cosine."""
     ramp = max(1, round(total * warmup))
     if step < ramp:
         return (step + 1) / ramp
     return 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, total - ramp)))
-
-
-def target_loss(
-    model: Any, batch: list[Encoded], device: torch.device, tokens: int = 0
-) -> torch.Tensor:
-    """Return the mean loss over the target tokens of `batch`.
-
-    Of a part of a batch, with the whole batch's target `tokens`: what the part adds to the mean.
-    """
-    width = max(len(e.ids) for e in batch)
-    ids = torch.zeros(len(batch), width, dtype=torch.long)
-    labels = torch.full((len(batch), width), IGNORED)
-    for row, example in enumerate(batch):
-        length, start = len(example.ids), example.prompt_length
-        ids[row, :length] = torch.tensor(example.ids)
-        labels[row, start:length] = ids[row, start:length]
-    ids, labels = ids.to(device), labels.to(device)
-    causal = model.get_base_model()
-    # pads stand behind every real token, so causal attention needs no mask for them
-    hidden = causal.model(input_ids=ids, use_cache=False).last_hidden_state
-    wanted = labels[:, 1:] != IGNORED
-    logits = causal.lm_head(hidden[:, :-1][wanted])
-    if not tokens:
-        return F.cross_entropy(logits.float(), labels[:, 1:][wanted])
-    return F.cross_entropy(logits.float(), labels[:, 1:][wanted], reduction="sum") / tokens
-
-
-def _step(learner: Learner, optimizer: Any, weights: list[Any], batch: list[Encoded],
-          clip: float) -> float:  # fmt: skip
-    loss = _share_of_loss(learner, batch)
-    if loss.requires_grad:
-        loss.backward()
-    value = float(parallel.add_up(weights, loss.detach(), learner.here))
-    if not math.isfinite(value):
-        raise TrainError(
-            f"the loss is {value}: training has diverged; the last checkpoint is kept",
-            hint="lower learning_rate in the recipe and start again in a fresh --out folder",
-        )
-    torch.nn.utils.clip_grad_norm_(weights, clip)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return value
-
-
-def _share_of_loss(learner: Learner, batch: list[Encoded]) -> torch.Tensor:
-    """Return the loss of this process's examples of `batch`, a share of the batch's mean."""
-    here = learner.here
-    if here.world == 1:
-        return target_loss(learner.model, batch, learner.device)
-    mine = batch[here.rank :: here.world]
-    if not mine:
-        return torch.zeros((), device=learner.device)
-    tokens = sum(len(e.ids) - e.prompt_length for e in batch)
-    return target_loss(learner.model, mine, learner.device, tokens)
 
 
 class _State:

@@ -5,6 +5,7 @@ it ran. The model of a role is the base with that role's adapter merged into it.
 tokenizers only (GPT-2's kind).
 """
 
+import copy
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,11 +59,11 @@ class TorchEngine:
                 f"{base}: TorchEngine reads byte-level tokenizers only",
                 hint="use `lorid eval`, which runs on llama.cpp",
             )
-        self._models: dict[Role | None, Any] = {None: bare.to(self.device).eval()}
+        self._models: dict[Role | None, Any] = {}
         for role, folder in (adapters or {}).items():
-            _, fresh = sft.read(base, precision, self.device)
-            merged = PeftModel.from_pretrained(fresh, str(folder)).merge_and_unload()
-            self._models[role] = merged.to(self.device).eval()
+            adapted = PeftModel.from_pretrained(copy.deepcopy(bare), str(folder))
+            self._models[role] = adapted.merge_and_unload().to(self.device).eval()
+        self._models[None] = bare.to(self.device).eval()
         self._encode = sft.encoder(self.tokenizer)
         self._end: int = self.tokenizer.eos_token_id
         self._pieces: dict[int, bytes] = {}
