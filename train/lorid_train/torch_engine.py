@@ -54,7 +54,8 @@ class TorchEngine:
         self.width = width
         self.device = parallel.device(parallel.place())
         self.tokenizer, bare = sft.read(base, precision, self.device)
-        if type(self.tokenizer.backend_tokenizer.decoder).__name__ != "ByteLevel":
+        # alone or, with some releases of transformers, in a sequence
+        if b'"ByteLevel"' not in self.tokenizer.backend_tokenizer.decoder.__getstate__():
             raise TrainError(
                 f"{base}: TorchEngine reads byte-level tokenizers only",
                 hint="use `lorid eval`, which runs on llama.cpp",
