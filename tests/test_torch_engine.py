@@ -15,7 +15,7 @@ from tests.tiny import tiny_llama_gguf, tiny_parrot_gguf, tiny_peft_adapter
 pytest.importorskip("torch")
 import torch
 
-from lorid_train.torch_engine import Row, TorchEngine
+from lorid_train.torch_engine import Row, TorchEngine, is_byte_level
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 WORDS = ("What is 2 and 3?", "Add 4", "How many apples are 7 and 8 apples", "2", "Sum: 10 + 11 =")
@@ -47,6 +47,15 @@ def test_padding_and_company_change_no_sample(engine: TorchEngine) -> None:
     together = engine.generate(hot)
     assert together == [engine.generate([request])[0] for request in hot]
     assert together != engine.generate([replace(r, seed=r.seed + 9) for r in hot])
+
+
+def test_byte_level_decoders_are_known_alone_and_in_a_sequence() -> None:
+    """transformers 5.17 wraps the one of a GGUF in a sequence, later ones do not."""
+    from tokenizers import decoders
+
+    alone, other = decoders.ByteLevel(), decoders.Sequence([decoders.Fuse()])
+    assert is_byte_level(alone) and is_byte_level(decoders.Sequence([alone]))
+    assert not is_byte_level(other) and not is_byte_level(decoders.Metaspace())
 
 
 def test_top_k_draws_from_the_likeliest_alone(engine: TorchEngine, llama: LlamaEngine) -> None:

@@ -54,8 +54,7 @@ class TorchEngine:
         self.width = width
         self.device = parallel.device(parallel.place())
         self.tokenizer, bare = sft.read(base, precision, self.device)
-        # alone or, with some releases of transformers, in a sequence
-        if b'"ByteLevel"' not in self.tokenizer.backend_tokenizer.decoder.__getstate__():
+        if not is_byte_level(self.tokenizer.backend_tokenizer.decoder):
             raise TrainError(
                 f"{base}: TorchEngine reads byte-level tokenizers only",
                 hint="use `lorid eval`, which runs on llama.cpp",
@@ -174,6 +173,11 @@ class TorchEngine:
         drawn = order.gather(-1, at).squeeze(-1)
         greedy = torch.tensor([r.temperature <= 0 for r in requests], device=self.device)
         return list(torch.where(greedy, best, drawn).tolist())
+
+
+def is_byte_level(decoder: Any) -> bool:
+    """True if a tokenizer's decoder is GPT-2's, alone or (transformers 5.17) in a sequence."""
+    return b'"ByteLevel"' in decoder.__getstate__()
 
 
 class _Prefilled:
