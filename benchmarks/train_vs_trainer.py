@@ -172,7 +172,7 @@ def main(pairs: int, steps: int, data: Path | None, base: Path | None, batch_tok
         learner, mine = ours(path, lora, run, kind, threads, compiled)
         with tempfile.TemporaryDirectory() as out:
             other = stock(path, lora, run, kind, Path(out))
-            encode, end = sft.encoder(learner.tokenizer), learner.tokenizer.eos_token_id
+            encode, end = sft.encoder(learner.tokenizer), sft.end_token(path, learner.tokenizer)
             rows = examples(data, encode, end, len(learner.tokenizer))
             plan = masking.plan([len(e.ids) for e in rows], batch_tokens=batch_tokens, epochs=1,
                                 budget=0, seed=1)  # fmt: skip

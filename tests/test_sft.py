@@ -165,6 +165,32 @@ def test_special_tokens_are_read_in_special_parts_only(learner: sft.Learner) -> 
     assert learner.tokenizer.eos_token_id == 2
 
 
+def test_a_text_ends_with_the_token_that_llama_cpp_stops_at(
+    learner: sft.Learner, base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever the tokenizer says: transformers 5.17 has <|im_start|> for it."""
+    learner.tokenizer.eos_token = "<|im_start|>"
+    assert learner.tokenizer.eos_token_id == 1
+    assert sft.end_token(base, learner.tokenizer) == 2
+    ends: set[int] = set()
+
+    def train(learner: Any, examples: list[masking.Encoded], *_: Any, **__: Any) -> Any:
+        ends.update(e.ids[-1] for e in examples)
+        raise TrainPaused("seen", hint="")
+
+    monkeypatch.setattr(sft, "load", lambda *_, **__: learner)
+    monkeypatch.setattr(sft, "train", train)
+    write_lines(tmp_path / "train.jsonl", PROBLEMS)
+    write_lines(tmp_path / "rules.jsonl", [{"id": 0, "knowledge": ["Add."]}])
+    recipe = recipes.Recipe(
+        "r", "terse-1", Base(path=str(base)),
+        recipes.Data(questions="train.jsonl", knowledge="rules.jsonl"), LORA,
+    )  # fmt: skip
+    with pytest.raises(TrainPaused):
+        run.start(recipe, Role.IR, tmp_path, tmp_path / "out", silent, lambda text: None)
+    assert ends == {2}
+
+
 def interrupted_after(steps: int) -> Callable[[sft.Step], None]:
     def progress(step: sft.Step) -> None:
         if step.number == steps:

@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorid_local.errors import TrainError, TrainPaused
+from lorid_local.gguf_header import read_header
 from lorid_local.prompts import Encode
 from lorid_train import parallel, stepping
 from lorid_train.masking import Encoded, plan
@@ -125,6 +126,15 @@ def read(base: Path, precision: Precision, on: torch.device) -> tuple[Any, Any]:
             attn_implementation="eager" if on.type == "cpu" else "sdpa",
         )
         return AutoTokenizer.from_pretrained(**where), model
+
+
+def end_token(base: Path, tokenizer: Any) -> int:
+    """Return the id that ends a text: the GGUF's own, which is the one that llama.cpp stops at.
+
+    Not the tokenizer's: transformers 5.17 takes the one that begins a text of ChatML for it.
+    """
+    found = read_header(base).metadata.get("tokenizer.ggml.eos_token_id", tokenizer.eos_token_id)
+    return int(found)
 
 
 def fast_bf16(on: torch.device) -> bool:
