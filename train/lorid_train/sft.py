@@ -82,7 +82,7 @@ def load(
 
     `precision` is the base's: auto is bf16 where the machine multiplies it fast, else f32.
     `gradient_checkpointing` computes each layer twice, and keeps its activations not at all.
-    `compiled` layers take half a minute to begin with, and about half as long a step on a GPU.
+    `compiled` layers cost a minute at the start: for long runs on a GPU.
     """
     if threads:
         torch.set_num_threads(threads)
