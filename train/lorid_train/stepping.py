@@ -43,12 +43,13 @@ def collate(examples: list[Encoded], device: torch.device, total: int = 0) -> Ba
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = example.ids
     at = np.concatenate([
-        np.arange(row * width + e.prompt_length, row * width + len(e.ids))
+        np.arange(row * width + max(1, e.prompt_length), row * width + len(e.ids))
         for row, e in enumerate(examples)
     ])  # fmt: skip
     targets = ids.reshape(-1)[at]
-    moved = [_moved(found, device) for found in (ids, at - 1, targets)]
-    return Batch(*moved, total or len(targets))
+    tensors = {"ids": ids, "at": at - 1, "targets": targets}
+    moved = {name: _moved(array, device) for name, array in tensors.items()}
+    return Batch(**moved, total=total or len(targets))
 
 
 def _moved(array: Any, device: torch.device) -> torch.Tensor:
