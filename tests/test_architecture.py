@@ -107,7 +107,7 @@ def test_llama_cpp_is_imported_in_one_place() -> None:
 
 
 def test_torch_is_imported_in_one_place() -> None:
-    # training, its steps, one product a linear, its processes, an engine on torch, PEFT's own logits
+    # training, its steps, products and processes, an engine on torch, PEFT's own logits
     names = ("sft", "stepping", "merged", "parallel", "torch_engine", "peft_logits")
     assert importers("torch", "transformers", "peft") == {f"lorid_train.{name}" for name in names}
 

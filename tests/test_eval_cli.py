@@ -133,7 +133,8 @@ def test_default_methods_are_those_that_a_file_has_samples_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     draw(tmp_path / "a.jsonl", HashedEngine(), 4, Needs(ir=2))
-    assert running.run(Asked((str(tmp_path / "a.jsonl"),), as_json=True)) == 0
+    asked = Asked((str(tmp_path / "a.jsonl"),), as_json=True, solve=solving.Flags(rounds=3))
+    assert running.run(asked) == 0
     assert [m["method"] for m in json.loads(capsys.readouterr().out)["methods"]] == ["ir"]
 
 
