@@ -60,11 +60,9 @@ def ours(base: Path, lora: recipes.Lora, run: recipes.Run, precision: recipes.Pr
     learner.model.train()
 
     def train(batches: Batches) -> None:
-        ready = stepping.shared(batches[0], learner.device, learner.here)
-        for following in [*batches[1:], None]:
-            loss = stepping.step(learner.model, optimizer, weights, ready, run.clip, learner.here)
-            if following:
-                ready = stepping.shared(following, learner.device, learner.here)
+        for loss in stepping.steps(
+            learner.model, optimizer, weights, batches, run.clip, learner.here
+        ):
             float(loss)
 
     return learner, train
@@ -172,7 +170,7 @@ def main(pairs: int, steps: int, data: Path | None, base: Path | None, batch_tok
         learner, mine = ours(path, lora, run, kind, threads, compiled)
         with tempfile.TemporaryDirectory() as out:
             other = stock(path, lora, run, kind, Path(out))
-            encode, end = sft.encoder(learner.tokenizer), sft.end_token(path, learner.tokenizer)
+            encode, end = sft.encoder(learner.tokenizer), learner.tokenizer.eos_token_id
             rows = examples(data, encode, end, len(learner.tokenizer))
             plan = masking.plan([len(e.ids) for e in rows], batch_tokens=batch_tokens, epochs=1,
                                 budget=0, seed=1)  # fmt: skip

@@ -20,27 +20,18 @@ from lorid_local.errors import ModelError, OutputError, TrainError, TrainPaused
 from lorid_local.gguf_header import read_header
 from lorid_train import masking, run, sft
 from lorid_train import recipe as recipes
+from tests import test_stepping
 from tests.test_stepping import LORA, encoded, loss_of
 from tests.test_train_data import FILES, RULES, write_lines
-from tests.tiny import tiny_llama_gguf
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+base, learner = test_stepping.base, test_stepping.learner  # fixtures
 RUN = recipes.Run(learning_rate=5e-3, batch_tokens=400, epochs=6, checkpoint_steps=4)
 PROBLEMS: list[dict[str, object]] = [
     {"question": f"What is {a} and {a}?", "answer": f"It is <<{a}+{a}={2 * a}>>.\n#### {2 * a}"}
     for a in range(1, 25)
 ]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llama_gguf(tmp_path_factory.mktemp("base") / "tiny.gguf")
-
-
-@pytest.fixture
-def learner(base: Path) -> sft.Learner:
-    return sft.load(base, LORA, threads=1, seed=1, precision="f32")
 
 
 def silent(step: sft.Step) -> None:
@@ -75,19 +66,25 @@ def test_special_tokens_are_read_in_special_parts_only(learner: sft.Learner) -> 
 
 
 def test_a_text_ends_with_the_token_that_llama_cpp_stops_at(
-    learner: sft.Learner, base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Whatever the tokenizer says: transformers 5.17 has <|im_start|> for it."""
-    learner.tokenizer.eos_token = "<|im_start|>"
-    assert learner.tokenizer.eos_token_id == 1
-    assert sft.end_token(base, learner.tokenizer) == 2
+    """Whatever transformers makes of the file: 5.17 has <|im_start|> for it."""
+    read_by_transformers = sft.AutoTokenizer.from_pretrained
+
+    def mistaken(**where: Any) -> Any:
+        tokenizer = read_by_transformers(**where)
+        tokenizer.eos_token = "<|im_start|>"
+        assert tokenizer.eos_token_id == 1
+        assert sft.end_token(base, tokenizer) == 2
+        return tokenizer
+
+    monkeypatch.setattr(sft.AutoTokenizer, "from_pretrained", mistaken)
     ends: set[int] = set()
 
     def train(learner: Any, examples: list[masking.Encoded], *_: Any, **__: Any) -> Any:
         ends.update(e.ids[-1] for e in examples)
         raise TrainPaused("seen", hint="")
 
-    monkeypatch.setattr(sft, "load", lambda *_, **__: learner)
     monkeypatch.setattr(sft, "train", train)
     write_lines(tmp_path / "train.jsonl", PROBLEMS)
     write_lines(tmp_path / "rules.jsonl", [{"id": 0, "knowledge": ["Add."]}])

@@ -36,7 +36,15 @@ def encoded(learner: sft.Learner) -> list[masking.Encoded]:
 
 
 def loss_of(learner: sft.Learner, batch: list[masking.Encoded]) -> Any:
-    return stepping.target_loss(learner.model, stepping.collate(batch, learner.device))
+    return stepping.target_loss(learner.model, stepping.shared(batch, learner.device, learner.here))
+
+
+def unsettle(model: Any) -> None:
+    """Fill B, which starts as zeros: those would hide A's gradient."""
+    torch.manual_seed(2)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
 
 
 def test_the_loss_is_that_of_the_whole_sequence_with_the_prompt_masked(
@@ -61,11 +69,8 @@ def test_merged_linears_have_pefts_loss_and_gradients(
 ) -> None:
     monkeypatch.setattr(sft, "merge", lambda model: 0)
     plain = sft.load(base, LORA, threads=1, seed=1, precision="f32")
-    for model in (learner.model, plain.model):  # B starts as zeros, which would hide A's gradient
-        torch.manual_seed(2)
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.05)
+    for model in (learner.model, plain.model):
+        unsettle(model)
     losses, grads = [], []
     for one in (learner, plain):
         loss = loss_of(one, encoded(learner)[:5])
@@ -89,10 +94,7 @@ def test_compiled_layers_have_the_loss_and_the_gradients_of_plain_ones(
     compiled = sft.load(base, LORA, threads=1, seed=1, precision="f32")
     stepping.compile_layers(compiled.model, backend="aot_eager")  # the default takes a minute here
     for one in (learner, compiled):
-        torch.manual_seed(2)
-        for name, weight in one.model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.05)
+        unsettle(one.model)
     examples = encoded(learner)
     for batch in (examples[:5], examples[3:24], examples[7:8], examples[:7]):
         losses, grads = [], []

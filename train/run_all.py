@@ -88,10 +88,10 @@ def main(recipe: Path, data: Path, problems: str | None, lines: Path | None, rul
         for role, folder in adapters.items():
             if not (bundle / f"{role}.gguf").is_file():
                 convert(folder, loaded.base.locate(), bundle / f"{role}.gguf")
-        if todo:
+        if problems:
             by = tuple(name for name in RULES if rules or name != "teacher")
             needs = Needs(rounds, rounds, rounds, by)
-            measure(loaded, adapters, Path(problems or "").name, todo, needs,
+            measure(loaded, adapters, Path(problems).name, todo, needs,
                     bundle / "samples.jsonl", until)  # fmt: skip
     except TrainPaused as pause:
         say(f"{pause.message}; {pause.hint}")

@@ -1,7 +1,7 @@
 """Adds to a problem a sentence with a number that is not needed, and that changes no answer.
 
 Models trained on problems where each number counts use each number: of 133 SVAMP problems with
-one too many the bundled IR solved 2 (CARD.md). What the sentence tells is another person's, or
+one too many such an IR solved 2 (CARD.md). What the sentence tells is another person's, or
 of a kind that the problem does not mention (arXiv 2302.00093 has such sentences off the topic and
 in it). Most are the first sentences of other problems: GSM8K's training problems lend 607.
 """

@@ -64,7 +64,7 @@ def start(
     if recipe.precision == "bf16" and not sft.fast_bf16(learner.device):
         say(SLOW)
     encode = sft.encoder(learner.tokenizer, _texts(examples.kept))
-    end = sft.end_token(base, learner.tokenizer)
+    end = learner.tokenizer.eos_token_id
     encoded = [masking.encode_example(e, encode, end) for e in examples.kept]
     fitting = [e for e in encoded if len(e.ids) <= run.max_length]
     say(f"{len(fitting)} of them fit in {run.max_length} tokens")

@@ -125,7 +125,9 @@ def read(base: Path, precision: Precision, on: torch.device) -> tuple[Any, Any]:
             # short rows: the flash kernel's backward pass takes a fifth of a step on a CPU
             attn_implementation="eager" if on.type == "cpu" else "sdpa",
         )
-        return AutoTokenizer.from_pretrained(**where), model
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end_token(base, tokenizer))
+    return tokenizer, model
 
 
 def end_token(base: Path, tokenizer: Any) -> int:
@@ -183,15 +185,12 @@ def train(learner: Learner, examples: list[Encoded], run: Run, out: Path, *, see
     state = _resume(learner, optimizer, out, fingerprint=[len(batches), seed, sum(lengths)])
     learner.model.train()
     started = time.monotonic()
-    ready = _Ready(learner, ([examples[i] for i in batch] for batch in batches[state.done :]))
+    planned = ([examples[i] for i in batch] for batch in batches[state.done :])
+    losses = stepping.steps(learner.model, optimizer, weights, planned, run.clip, learner.here)
     for number in range(state.done, len(batches)):
         for group in optimizer.param_groups:
             group["lr"] = run.learning_rate * schedule(number, len(batches), run.warmup)
-        loss = stepping.step(
-            learner.model, optimizer, weights, ready.take(), run.clip, learner.here
-        )
-        ready.prepare()
-        value = _finite(loss)
+        value = _finite(next(losses))
         now = time.monotonic()
         state.record(number, value, sum(lengths[i] for i in batches[number]), now - started)
         started = now
@@ -211,22 +210,6 @@ def train(learner: Learner, examples: list[Encoded], run: Run, out: Path, *, see
         learner.model.save_pretrained(out / "adapter")
     parallel.wait(learner.here)
     return state.figures(len(batches))
-
-
-class _Ready:
-    """The batches to come as tensors, the next one made while the device works on this one."""
-
-    def __init__(self, learner: Learner, batches: Iterator[list[Encoded]]) -> None:
-        self.learner, self._left = learner, batches
-        self.prepare()
-
-    def prepare(self) -> None:
-        examples = next(self._left, None)
-        if examples is not None:
-            self._next = stepping.shared(examples, self.learner.device, self.learner.here)
-
-    def take(self) -> stepping.Batch | None:
-        return self._next
 
 
 def _finite(loss: torch.Tensor) -> float:

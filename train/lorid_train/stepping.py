@@ -4,7 +4,7 @@ The logits are computed at the targets only: on a small model the head is a fift
 step is begun and not waited for, so that the next batch is made ready while a GPU works.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,8 @@ class Batch:
     total: int
 
 
-def collate(examples: list[Encoded], device: torch.device, total: int = 0) -> Batch:
-    """Return `examples` as tensors on `device`; `total` as in Batch (0: these are the whole)."""
+def collate(examples: list[Encoded], device: torch.device, total: int) -> Batch:
+    """Return `examples` as tensors on `device`; `total` as in Batch."""
     multiple = GPU_WIDTH if device.type == "cuda" else 1
     lengths = [len(e.ids) for e in examples]
     width = -(-max(lengths) // multiple) * multiple
@@ -49,7 +49,7 @@ def collate(examples: list[Encoded], device: torch.device, total: int = 0) -> Ba
     targets = ids.reshape(-1)[at]
     tensors = {"ids": ids, "at": at - 1, "targets": targets}
     moved = {name: _moved(array, device) for name, array in tensors.items()}
-    return Batch(**moved, total=total or len(targets))
+    return Batch(**moved, total=total)
 
 
 def _moved(array: Any, device: torch.device) -> torch.Tensor:
@@ -92,6 +92,19 @@ def step(model: Any, updates: Any, weights: list[Any], batch: Batch | None, clip
     updates.step()
     updates.zero_grad(set_to_none=True)
     return whole
+
+
+def steps(model: Any, updates: Any, weights: list[Any], batches: Iterable[list[Encoded]],
+          clip: float, here: Place) -> Iterator[torch.Tensor]:  # fmt: skip
+    """Begin a step a batch and yield its loss, the next batch made ready before that is read."""
+    left, device = iter(batches), weights[0].device
+    examples = next(left, None)
+    ready = shared(examples, device, here) if examples else None
+    while examples:
+        loss = step(model, updates, weights, ready, clip, here)
+        if examples := next(left, None):
+            ready = shared(examples, device, here)
+        yield loss
 
 
 def compile_layers(model: Any, backend: str = "inductor") -> None:

@@ -65,7 +65,7 @@ class TorchEngine:
             self._models[role] = adapted.merge_and_unload().to(self.device).eval()
         self._models[None] = bare.to(self.device).eval()
         self._encode = sft.encoder(self.tokenizer)
-        self._end = sft.end_token(base, self.tokenizer)
+        self._end: int = self.tokenizer.eos_token_id
         self._pieces: dict[int, bytes] = {}
 
     def generate(
