@@ -4,6 +4,7 @@ A calibration holds for the bundle's own settings only; with others lorid says n
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lorid_local.trace import Trace
@@ -12,13 +13,34 @@ Z95 = 1.959964  # the normal distribution's 97.5% point
 
 
 @dataclass(frozen=True)
+class Bin:
+    """Of `n` cases, to which System 1 gave a probability of `least` or more, `right` were right.
+
+    The cases of the bin before it, whose `least` is larger, are not among them.
+    """
+
+    least: float
+    right: int
+    n: int
+
+    def __post_init__(self) -> None:
+        _check(self.right, self.n)
+        if not 0 <= self.least <= 1:
+            raise ValueError(f"least must lie in 0 to 1, got {self.least}")
+
+
+@dataclass(frozen=True)
 class Band:
-    """Of `n` problems that agreed in rounds `first` to `last`, `right` were right."""
+    """Of `n` problems that agreed in rounds `first` to `last`, `right` were right.
+
+    `bins`, if any, are the same by System 1's probability, from the largest down to 0.
+    """
 
     first: int
     last: int
     right: int
     n: int
+    bins: tuple[Bin, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self.right, self.n)
@@ -26,10 +48,11 @@ class Band:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of `n` cases `right` were right."""
+    """Of `n` cases `right` were right; `bins` as in Band."""
 
     right: int
     n: int
+    bins: tuple[Bin, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self.right, self.n)
@@ -53,7 +76,10 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Sureness:
-    """P(right) as counted: right of n, with a 95% Wilson interval in percent."""
+    """P(right) as counted: right of n, with a 95% Wilson interval in percent.
+
+    `probability` is what System 1 gave its text (trace.probability), where the counts are by it.
+    """
 
     right: int
     n: int
@@ -61,6 +87,7 @@ class Sureness:
     high: int
     data: str
     case: str
+    probability: float | None = None
 
     def sentence(self) -> str:
         """Return it in words for the user."""
@@ -87,22 +114,41 @@ def sureness(calibration: Calibration | None, trace: Trace) -> Sureness | None:
     if trace.status == "agreed" and trace.agreed_round is not None:
         for band in calibration.agreed:
             if band.first <= trace.agreed_round <= band.last:
-                return _sure(band.right, band.n, calibration.data, _case(band))
+                return _sure(band, trace.probability, calibration.data, named(band))
         return None
     if trace.status == "no-agreement" and trace.max_rounds == calibration.rounds:
-        counts = calibration.no_agreement
-        return _sure(counts.right, counts.n, calibration.data, "no agreement")
+        return _sure(calibration.no_agreement, trace.probability, calibration.data, "no agreement")
     return None
 
 
-def _case(band: Band) -> str:
+def named(band: Band) -> str:
+    """Return a band's case in words."""
     if band.first == band.last:
         return f"agreed in round {band.first}"
     return f"agreed in rounds {band.first}-{band.last}"
 
 
-def _sure(right: int, n: int, data: str, case: str) -> Sureness | None:
-    if n == 0:
+def place(bins: Sequence[Bin], probability: float) -> int:
+    """Return which of the bins a probability falls into."""
+    return next(i for i, one in enumerate(bins) if probability >= one.least or i == len(bins) - 1)
+
+
+def span(bins: Sequence[Bin], at: int) -> str:
+    """Return in words what System 1's probabilities in a bin are: '93% or more', '12-93%'."""
+    low, high = f"{100 * bins[at].least:.3g}%", f"{100 * bins[at - 1].least:.3g}%"
+    if at == 0:
+        return f"{low} or more"
+    return f"less than {high}" if at == len(bins) - 1 else f"{low[:-1]}-{high}"
+
+
+def _sure(found: Band | Counts, probability: float | None, data: str, case: str) -> Sureness | None:
+    counts: Band | Counts | Bin = found
+    if not found.bins or probability is None:
+        probability = None
+    else:
+        at = place(found.bins, probability)
+        counts, case = found.bins[at], f"{case}, System 1's text at {span(found.bins, at)}"
+    if counts.n == 0:
         return None
-    low, high = wilson(right, n)
-    return Sureness(right, n, round(100 * low), round(100 * high), data, case)
+    low, high = (round(100 * share) for share in wilson(counts.right, counts.n))
+    return Sureness(counts.right, counts.n, low, high, data, case, probability)

@@ -39,7 +39,8 @@ class Request:
     A text that says the same line, or the same two or three, `repeats` times in a row ends as
     'repeated'; 0: never.
     `calculator` asks for exact results behind `<<48/2=` (see `calculator`). `latex` tells who
-    judges the sample that its answer may be any LaTeX; no engine reads it.
+    judges the sample that its answer may be any LaTeX; no engine reads it. `logprob` asks for the
+    completion's, which costs a pass over the vocabulary a token.
     """
 
     role: Role
@@ -54,15 +55,22 @@ class Request:
     calculator: bool = False
     latex: bool = False
     top_k: int = 0
+    logprob: bool = False
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What a request produced. `tokens` counts its tokens, computed and end ones included."""
+    """What a request produced. `tokens` counts its tokens, computed and end ones included.
+
+    `logprob` is the sum of the natural logarithms of the probabilities, at temperature 1 and of
+    the whole vocabulary, that the model gave the tokens it chose itself (those that the calculator
+    computed are not); None where it was not asked for, or the engine cannot tell.
+    """
 
     text: str
     finish_reason: FinishReason
     tokens: int
+    logprob: float | None = None
 
 
 OnToken = Callable[[int, str], None]

@@ -35,7 +35,9 @@ def sample(request: Request, number: int, done: Completion) -> Sample:
         if not parts.closed and done.finish_reason in ("stop", "length"):
             answer = Unparsed("its thought does not end")
     thought = parts.thought.strip()
-    return Sample(request.role, number, text, done.finish_reason, done.tokens, answer, thought)
+    return Sample(
+        request.role, number, text, done.finish_reason, done.tokens, answer, thought, done.logprob
+    )
 
 
 def joined(drawn: Round, sample: Sample) -> Round:

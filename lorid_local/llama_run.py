@@ -11,6 +11,7 @@ from lorid_local.kv_cache import Need
 from lorid_local.llama_native import Context, Model, Slot, State
 from lorid_local.prompt_store import WORTH, Found, PromptStore, common
 from lorid_local.sample import Sample
+from lorid_local.sampler import logprob
 
 KEPT = 0  # the sequence that holds the last prompt of a role
 
@@ -203,7 +204,11 @@ class Run:
 
     def _draw(self, sample: Sample, place: int, on_token: OnToken | None) -> None:
         try:
-            self._advance(sample, sample.sampler.draw(self.context.logits(place)))
+            logits = self.context.logits(place)
+            token = sample.sampler.draw(logits)
+            if sample.request.logprob:
+                sample.logprob += logprob(logits, token)
+            self._advance(sample, token)
         except EngineError as error:
             self._fail(sample, error)
         self._show(sample, on_token)

@@ -280,6 +280,7 @@ def request(
         repeats=settings.repeats,
         calculator=settings.calculator,
         latex=settings.latex,
+        logprob=role is Role.IR,  # tells right from wrong better than agreement does (CARD.md)
     )
 
 

@@ -98,6 +98,8 @@ class Silent:
             yield from sections(trace.shown_round)
         yield outcome(trace)
         yield f"How sure: {sure.sentence()}." if sure else "How sure: not measured for this case."
+        if sure and sure.probability is not None:
+            yield f"Such cases: {sure.case}."
         if trace.status == "agreed":
             yield "Answer:"
         else:

@@ -11,13 +11,17 @@ from lorid_local.problems import Problem
 from lorid_local.prompts import tidy
 from lorid_local.trace import Trace
 
+PROBABILITY_DIGITS = 4  # as it is written
+
 
 def record(trace: Trace, sure: Sureness | None) -> dict[str, Any]:
     """Return the trace as data, with how sure its outcome makes us."""
     counts = (
         {"right": sure.right, "n": sure.n, "interval_95": [sure.low, sure.high]} if sure else {}
     )
-    data = {"case": sure.case, "data": sure.data} if sure else {}
+    data: dict[str, Any] = {"case": sure.case, "data": sure.data} if sure else {}
+    if sure and sure.probability is not None:
+        data["probability"] = round(sure.probability, PROBABILITY_DIGITS)
     return {**trace.as_dict(), "sureness": {**counts, **data} or None}
 
 

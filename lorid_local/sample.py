@@ -27,6 +27,7 @@ class Sample:
         self.tokens_pending = prompt[-1:]
         self.tokens = 0
         self.text = ""
+        self.logprob = 0.0
         self.finish: FinishReason | None = None
         self._shown = 0
         self._decoder: Any = codecs.getincrementaldecoder("utf-8")("replace")
@@ -68,4 +69,5 @@ class Sample:
         return fresh
 
     def completion(self) -> Completion:
-        return Completion(self.text, self.finish or "cancelled", self.tokens)
+        logprob = self.logprob if self.request.logprob else None
+        return Completion(self.text, self.finish or "cancelled", self.tokens, logprob)

@@ -105,6 +105,12 @@ class Sampler:
         return min(at, len(sums) - 1)
 
 
+def logprob(logits: Logits, token: int) -> float:
+    """Return the natural logarithm of a token's probability; `logits` has shape (vocabulary,)."""
+    best = logits.max()
+    return float(logits[token] - best) - math.log(np.exp(logits - best).sum(dtype=np.float64))
+
+
 def _block_sums(weights: Logits) -> "np.ndarray[Any, np.dtype[np.float64]]":
     """Return each row's sum; einsum takes a quarter of the time of np.sum over so short rows."""
     sums: np.ndarray[Any, np.dtype[np.float64]] = np.einsum("ij->i", weights).astype(np.float64)

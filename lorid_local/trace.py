@@ -3,7 +3,8 @@
 Knows nothing of how samples are drawn or how a round is judged.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from lorid_local.answers import Answer, Unparsed, same
 from lorid_local.engine import FinishReason, Role
 
 SCHEMA = "lorid-trace/1"
+LOGPROB_DIGITS = 4  # as they are written
 Status = Literal["agreed", "no-agreement", "timeout", "interrupted"]
 
 
@@ -18,7 +20,8 @@ Status = Literal["agreed", "no-agreement", "timeout", "interrupted"]
 class Sample:
     """One text that a role wrote. `answer` is its vote, or why it has none; KG never votes.
 
-    `thought` is what a thinking model wrote before it, which counts for nothing.
+    `thought` is what a thinking model wrote before it, which counts for nothing. `logprob` is the
+    completion's.
     """
 
     role: Role
@@ -28,6 +31,7 @@ class Sample:
     tokens: int
     answer: Answer | Unparsed | None = None
     thought: str = ""
+    logprob: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -37,6 +41,8 @@ class Sample:
         }
         if self.thought:
             record["thought"] = self.thought
+        if self.logprob is not None:
+            record["logprob"] = round(self.logprob, LOGPROB_DIGITS)
         if self.answer is not None:
             record |= _answer_fields(self.answer)
         return record
@@ -93,6 +99,11 @@ class Trace:
     seconds: float
 
     @property
+    def probability(self) -> float | None:
+        """The probability that System 1 gave its text with the answer (`probability`)."""
+        return probability(self.rounds, self.answer)
+
+    @property
     def samples(self) -> Iterator[Sample]:
         """All samples in the order of the rounds."""
         return (sample for r in self.rounds for sample in r.samples)
@@ -132,3 +143,15 @@ class Trace:
             "seconds": round(self.seconds, 3),
             "rounds": [r.as_dict() for r in self.rounds],
         }
+
+
+def probability(rounds: Sequence[Round], answer: Answer | None) -> float | None:
+    """Return the largest probability that System 1 gave one of its texts with this answer.
+
+    0.0 if it wrote none that votes for it; None where no sample of its tells (`Sample.logprob`).
+    """
+    told = [r.ir for r in rounds if r.ir and r.ir.logprob is not None]
+    if not told:
+        return None
+    votes = [s for s in told if answer and isinstance(s.answer, Answer) and same(s.answer, answer)]
+    return max((math.exp(s.logprob) for s in votes if s.logprob is not None), default=0.0)

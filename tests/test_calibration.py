@@ -1,10 +1,24 @@
 """How sure lorid says it is: counted on the dev split, and silent where nothing was counted."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from lorid_local.answers import Answer, read
-from lorid_local.calibration import Band, Calibration, Counts, Sureness, sureness, wilson
+from lorid_local.calibration import (
+    Band,
+    Bin,
+    Calibration,
+    Counts,
+    Sureness,
+    place,
+    span,
+    sureness,
+    wilson,
+)
 from lorid_local.trace import Status, Trace
+from tests.test_logprob import drawn_round
 
 CALIBRATION = Calibration(
     data="dev",
@@ -93,3 +107,34 @@ def test_counts_that_cannot_be_are_refused() -> None:
         Counts(5, 3)
     with pytest.raises(ValueError, match=r"^right must lie in 0 to n, got -1 of 3$"):
         Band(1, 2, -1, 3)
+    with pytest.raises(ValueError, match=r"^least must lie in 0 to 1, got 1.5$"):
+        Bin(1.5, 0, 0)
+
+
+BINS = (Bin(0.9312, 19, 20), Bin(0.125, 6, 10), Bin(0.0, 1, 20))
+BINNED = Calibration("dev", "same-round", 1, (Band(1, 1, 26, 50, BINS),), Counts(3, 9))
+
+
+@pytest.mark.parametrize(
+    ("probability", "at", "words"),
+    [(1.0, 0, "93.1% or more"), (0.9312, 0, "93.1% or more"), (0.9311, 1, "12.5-93.1%"),
+     (0.125, 1, "12.5-93.1%"), (0.1, 2, "less than 12.5%"), (0.0, 2, "less than 12.5%")],
+)  # fmt: skip
+def test_which_bin_a_probability_falls_into(probability: float, at: int, words: str) -> None:
+    assert place(BINS, probability) == at and span(BINS, at) == words
+
+
+def test_how_sure_by_the_probability_that_system_1_gives_its_text() -> None:
+    def sure(logprob: float | None, status: Status = "agreed", said: str = "18") -> Sureness | None:
+        outcome = trace(status, 1 if status == "agreed" else None, max_rounds=1)
+        return sureness(BINNED, replace(outcome, rounds=(drawn_round(1, said, logprob),)))
+
+    case = "agreed in round 1, System 1's text at"
+    assert sure(0.0) == Sureness(19, 20, 76, 99, "dev", f"{case} 93.1% or more", 1.0)
+    middle = sure(math.log(0.5))
+    assert middle and (middle.right, middle.n, middle.case) == (6, 10, f"{case} 12.5-93.1%")
+    other = sure(0.0, said="7")  # System 1 wrote no text with the answer
+    assert other and (other.right, other.n, other.probability) == (1, 20, 0.0)
+    # an engine that does not tell, and a calibration that does not ask
+    assert sure(None) == Sureness(26, 50, 39, 65, "dev", "agreed in round 1")
+    assert sure(0.0, "no-agreement") == Sureness(3, 9, 12, 65, "dev", "no agreement")

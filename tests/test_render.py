@@ -124,6 +124,15 @@ def test_the_whole_report(
     assert tuple(capsys.readouterr()) == (answer, report)
 
 
+def test_counts_by_system_1s_probability_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    sure = replace(SURE, case="no agreement, System 1's text at 9% or more", probability=0.1)
+    Plain().report(trace("no-agreement", DIFFER), sure, quiet=False)
+    assert capsys.readouterr().err.splitlines()[-3:-1] == [
+        "How sure: right in 9 of 10 such cases on dev (95% interval 60-98%).",
+        "Such cases: no agreement, System 1's text at 9% or more.",
+    ]
+
+
 def test_quiet_shows_the_answer_or_why_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     Plain().report(trace("agreed", AGREED), SURE, quiet=True)
     assert tuple(capsys.readouterr()) == ("24\n", "")

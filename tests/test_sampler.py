@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lorid_local.errors import EngineError
-from lorid_local.sampler import BLOCK, Logits, Sampler
+from lorid_local.sampler import BLOCK, Logits, Sampler, logprob
 
 DRAWS = 4000
 
@@ -65,6 +65,14 @@ def test_top_k_of_a_large_vocabulary_are_its_likeliest_tokens(temperature: float
     values = np.random.default_rng(1).normal(0, 3, 5000).astype(np.float32)
     likeliest = {int(t) for t in np.argsort(-values)[:5]}
     assert shares(values, temperature, 1.0, 5).keys() == likeliest
+
+
+def test_a_tokens_probability_is_that_among_all_at_temperature_1() -> None:
+    for moved in (0.0, 200.0, -200.0):  # exp(200) is no f32
+        values = logits(1, 2, 5) + np.float32(moved)
+        assert [logprob(values, t) for t in range(3)] == pytest.approx(
+            np.log([1 / 8, 2 / 8, 5 / 8]), abs=1e-4
+        )
 
 
 def test_the_nucleus_of_a_large_vocabulary_is_the_fewest_likeliest_tokens() -> None:

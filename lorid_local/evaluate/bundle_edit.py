@@ -12,7 +12,7 @@ from typing import Any
 
 from lorid_local import whole_file
 from lorid_local.bundle import BundleFile, Measured
-from lorid_local.calibration import Calibration, Counts
+from lorid_local.calibration import Band, Calibration, Counts
 from lorid_local.engine import Role
 from lorid_local.errors import OutputError
 from lorid_local.judging import Protocol
@@ -25,8 +25,7 @@ CHOSEN, CONFIRMED = "chosen on this half", "confirmed on this half"
 def calibrated(text: str, calibration: Calibration) -> str:
     """Return the text of a bundle.toml with this [calibration] in the place of any other."""
     agreed = "".join(
-        f"    {{ first = {b.first}, last = {b.last}, right = {b.right}, n = {b.n} }},\n"
-        for b in calibration.agreed
+        f"    {{ first = {b.first}, last = {b.last}, {_counts(b)} }},\n" for b in calibration.agreed
     )
     table = (
         "[calibration]\n"
@@ -34,7 +33,7 @@ def calibrated(text: str, calibration: Calibration) -> str:
         f"protocol = {_string(calibration.protocol)}\n"
         f"rounds = {calibration.rounds}\n"
         f"agreed = [\n{agreed}]\n"
-        f"no_agreement = {_counts(calibration.no_agreement)}\n"
+        f"no_agreement = {{ {_counts(calibration.no_agreement)} }}\n"
     )
     return _with_table(text, "calibration", table)
 
@@ -92,8 +91,15 @@ def _string(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)  # a TOML basic string
 
 
-def _counts(counts: Counts) -> str:
-    return f"{{ right = {counts.right}, n = {counts.n} }}"
+def _counts(found: Band | Counts) -> str:
+    """Return the keys of counts; each bin stands on a line of its own, as TOML allows in a list."""
+    text = f"right = {found.right}, n = {found.n}"
+    if not found.bins:
+        return text
+    bins = "".join(
+        f"        {{ least = {b.least}, right = {b.right}, n = {b.n} }},\n" for b in found.bins
+    )
+    return f"{text}, bins = [\n{bins}    ]"
 
 
 def _span(text: str, head: str) -> tuple[int, int] | None:

@@ -41,7 +41,7 @@ _NAME = re.compile(
 class Played:
     """What a method makes of one problem. `agreed` is the round in which it was settled.
 
-    `tokens` are generated ones of IR, KG and DR.
+    `tokens` are generated ones of IR, KG and DR. `probability` is the trace's, where asked for.
     """
 
     answer: Answer | None
@@ -50,6 +50,7 @@ class Played:
     generations: int
     tokens: tuple[int, int, int]
     right: bool = False
+    probability: float | None = None
 
 
 @dataclass(frozen=True)

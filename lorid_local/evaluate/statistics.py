@@ -43,6 +43,17 @@ def calibration_error(bins: Iterable[tuple[float, int, int]]) -> float:
     return sum(n * abs(right / n - share) for share, right, n in used) / total if total else 0.0
 
 
+def brier(bins: Iterable[tuple[float, int, int]]) -> float:
+    """Return the Brier score (1950) of (foretold share, right, n): mean squared error of P(right).
+
+    0.0 where there are no cases; smaller is better.
+    """
+    used = list(bins)
+    total = sum(n for _, _, n in used)
+    lost = sum(right * (1 - share) ** 2 + (n - right) * share**2 for share, right, n in used)
+    return lost / total if total else 0.0
+
+
 def phi(both: int, first: int, second: int, neither: int) -> float | None:
     """Return the correlation of two yes-no outcomes from their 2x2 table; None if one is constant.
 

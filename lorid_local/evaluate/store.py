@@ -16,6 +16,7 @@ from lorid_local.engine import Completion, Role
 from lorid_local.errors import InputError
 from lorid_local.evaluate.cases import Case, from_dict
 from lorid_local.judging import Protocol
+from lorid_local.trace import LOGPROB_DIGITS
 
 SCHEMA = "lorid-samples/1"
 OTHER_FILE = "give another file with -o/--output, or remove this one"
@@ -96,10 +97,15 @@ def _add(contents: Contents, record: dict[str, Any], *, first: bool) -> None:
         contents.cases.append(from_dict(record["problem"]))
     else:
         key = Key(record["case"], Role(record["role"]), record["round"], record["by"])
-        done = Completion(record["text"], record["finish_reason"], record["tokens"])
+        done = _completion(record)
         if not 0 <= key.case < len(contents.cases):
             raise ValueError(key.case)
         contents.samples[key] = Taken(done, record["seconds"])
+
+
+def _completion(record: Mapping[str, Any]) -> Completion:
+    text, reason, tokens = record["text"], record["finish_reason"], record["tokens"]
+    return Completion(text, reason, tokens, record.get("logprob"))
 
 
 def check(
@@ -143,6 +149,8 @@ class Writer:
         record: dict[str, Any] = {"case": key.case, "role": key.role.value, "round": key.round}
         record |= {"by": key.by, "text": completion.text}
         record |= {"finish_reason": completion.finish_reason, "tokens": completion.tokens}
+        if completion.logprob is not None:
+            record["logprob"] = round(completion.logprob, LOGPROB_DIGITS)
         self._write(record | {"seconds": round(seconds, 4)})
         self.contents.samples[key] = Taken(completion, seconds)
 
@@ -195,7 +203,6 @@ def from_traces(path: Path, cases: Sequence[Case]) -> Contents:
     for at, number in enumerate(sorted(found)):
         for drawn in found[number]["rounds"]:
             for role in (r for r in Role if r.value in drawn):
-                written = drawn[role.value]
-                done = Completion(written["text"], written["finish_reason"], written["tokens"])
+                done = _completion(drawn[role.value])
                 contents.samples[Key(at, role, drawn["round"])] = Taken(done)
     return contents

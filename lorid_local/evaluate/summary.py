@@ -131,9 +131,23 @@ def calibration(figures: Figures) -> Iterator[str]:
     for band in found["agreed"]:
         last = "" if band["last"] == band["first"] else f"-{band['last']}"
         yield f"  agreed in round {band['first']}{last}: right in {counted(band)}"
+        yield from _bins(band)
     yield f"  not agreed, best guess: right in {counted(found['no_agreement'])}"
+    yield from _bins(found["no_agreement"])
     one, two = found["error"]
     yield f"  expected calibration error, each half foretold by the other: {one:.3f}, {two:.3f}"
+    yield f"  Brier score of that (smaller is better): {scores(found)}"
+
+
+def _bins(part: Figures) -> Iterator[str]:
+    for one in part["bins"]:
+        yield f"    System 1's text at {one['span']}: {counted(one)}"
+
+
+def scores(found: Figures) -> str:
+    """Return a calibration's Brier score, and what it is without System 1's probability."""
+    own, plain = f"{found['brier']:.3f}", f"{found['brier_by_agreement']:.3f}"
+    return own if own == plain else f"{own}; by agreement alone {plain}"
 
 
 def policy(figures: Figures) -> Iterator[str]:

@@ -107,13 +107,15 @@ class TorchEngine:
         state = _Prefilled(model, [row.sample.prompt for row in rows], self.device)
         going = rows  # row i of the cache belongs to going[i], ended or not
         while True:
-            for row, token in zip(going, self._draw(state.logits, going), strict=True):
+            drawn = self._draw(state.logits, going)
+            told = _logprobs(state.logits, drawn, going)
+            for row, token, logprob in zip(going, drawn, told, strict=True):
                 if row.ended:
                     continue
                 if cancelled() or row.sample.index in needless:
                     row.sample.finish = "cancelled"
                 else:
-                    self._advance(row, token)
+                    self._advance(row, token, logprob)
                 if row.ended:
                     yield row
             left = [i for i, row in enumerate(going) if not row.ended]
@@ -124,9 +126,10 @@ class TorchEngine:
                 going = [going[i] for i in left]
             state.step([row.sample.tokens_pending[-1] for row in going])
 
-    def _advance(self, row: Row, drawn: int) -> None:
+    def _advance(self, row: Row, drawn: int, logprob: float) -> None:
         """Take the next forced token, or the drawn one and what the calculator puts behind it."""
         sample = row.sample
+        sample.logprob += 0.0 if row.forced else logprob
         token = row.forced.popleft() if row.forced else drawn
         if token == self._end:
             sample.end()
@@ -173,6 +176,14 @@ class TorchEngine:
         drawn = order.gather(-1, at).squeeze(-1)
         greedy = torch.tensor([r.temperature <= 0 for r in requests], device=self.device)
         return list(torch.where(greedy, best, drawn).tolist())
+
+
+def _logprobs(logits: Any, drawn: list[int], rows: list[Row]) -> list[float]:
+    """Return the drawn tokens' log-probabilities at temperature 1, zeros where nobody asks."""
+    if not any(row.sample.request.logprob for row in rows):
+        return [0.0] * len(rows)
+    tokens = torch.tensor(drawn, device=logits.device)[:, None]
+    return list(torch.log_softmax(logits.float(), -1).gather(-1, tokens).squeeze(-1).tolist())
 
 
 def is_byte_level(decoder: Any) -> bool:

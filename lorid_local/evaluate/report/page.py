@@ -7,7 +7,7 @@ from typing import Any
 
 from lorid_local.evaluate.findings import Replayed
 from lorid_local.evaluate.report import payload, plots
-from lorid_local.evaluate.summary import TITLES, chance, counted, interval, of, percent
+from lorid_local.evaluate.summary import TITLES, chance, counted, interval, of, percent, scores
 
 Figures = dict[str, Any]
 HERE = Path(__file__).parent
@@ -168,13 +168,16 @@ def _calibration(figures: Figures) -> str:
     found = figures["calibration"]
     if not found:
         return ""
-    bands = [(f"{b['first']}-{b['last']}", f"{b['right']} of {b['n']}") for b in found["agreed"]]
-    none = found["no_agreement"]
-    rows = [*bands, ("no agreement", f"{none['right']} of {none['n']}")]
+    parts = [(f"{b['first']}-{b['last']}", b) for b in found["agreed"]]
+    parts.append(("no agreement", found["no_agreement"]))
+    rows = []
+    for name, part in parts:
+        rows.append((name, counted(part)))
+        rows += [(f"{name}, System 1's text at {b['span']}", counted(b)) for b in part["bins"]]
     one, two = found["error"]
     note = (
         f"Expected calibration error, one half of the problems foretelling the other: {one:.3f} "
-        f"and {two:.3f}."
+        f"and {two:.3f}. Brier score of that (smaller is better): {scores(found)}."
     )
     counts = table("All problems", ("agreed in rounds", "right"), rows)
     return plots.reliability(figures) + _note(note) + folded("Figures", counts)
