@@ -159,6 +159,7 @@ def test_lorid_local_reaches_convert_and_train_through_their_commands() -> None:
     # `converting` is where the converter, llama.cpp and PEFT meet, for its command
     assert importers("lorid_convert") - set(_inside("lorid_convert")) == {
         "lorid_local.converting",
+        "lorid_local.commands.average",
         "lorid_local.commands.convert",
         "lorid_local.commands.export_peft",
     }

@@ -8,6 +8,7 @@ COMMANDS = {
     "practice": "Practice problems with computed answers.",
     "convert": "Convert a PEFT LoRA folder to a GGUF LoRA file.",
     "export-peft": "Turn a GGUF LoRA file back into a PEFT folder.",
+    "average": "Average several GGUF LoRA files of one base into one.",
     "bundle": "Make a bundle of a base, three adapters and prompts.",
     "teach": "Have a teacher model write rules; audit them.",
     "data": "Build, show and check training data.",
