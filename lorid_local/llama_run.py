@@ -11,7 +11,6 @@ from lorid_local.kv_cache import Need
 from lorid_local.llama_native import Context, Model, Slot, State
 from lorid_local.prompt_store import WORTH, Found, PromptStore, common
 from lorid_local.sample import Sample
-from lorid_local.sampler import logprob
 
 KEPT = 0  # the sequence that holds the last prompt of a role
 
@@ -207,7 +206,7 @@ class Run:
             logits = self.context.logits(place)
             token = sample.sampler.draw(logits)
             if sample.request.logprob:
-                sample.logprob += logprob(logits, token)
+                sample.logprob += sample.sampler.logprob(logits, token)
             self._advance(sample, token)
         except EngineError as error:
             self._fail(sample, error)

@@ -41,6 +41,14 @@ class Sampler:
         at = self._pick_any(weights) if self.top_p >= 1 else self._pick_nucleus(weights)
         return at if tokens is None else int(tokens[at])
 
+    def logprob(self, logits: Logits, token: int) -> float:
+        """Return the natural logarithm of a token's probability at temperature 1, among all."""
+        if len(self._room) < len(logits):
+            self._room = np.empty(len(logits), np.float32)
+        room, best = self._room[: len(logits)], logits.max()
+        np.exp(np.subtract(logits, best, out=room), out=room)
+        return float(logits[token] - best) - math.log(float(room.sum()))
+
     def _heavy(self, logits: Logits, best: np.float32) -> "np.ndarray[Any, Any] | None":
         """Return the tokens of which all others weigh less than LOST; None if they are many."""
         reach = self.temperature * math.log(len(logits) / LOST)
@@ -103,12 +111,6 @@ class Sampler:
         """Return an index, drawn in proportion to the steps of `sums`."""
         at = int(np.searchsorted(sums, self._random.random() * sums[-1], side="right"))
         return min(at, len(sums) - 1)
-
-
-def logprob(logits: Logits, token: int) -> float:
-    """Return the natural logarithm of a token's probability; `logits` has shape (vocabulary,)."""
-    best = logits.max()
-    return float(logits[token] - best) - math.log(np.exp(logits - best).sum(dtype=np.float64))
 
 
 def _block_sums(weights: Logits) -> "np.ndarray[Any, np.dtype[np.float64]]":
