@@ -19,7 +19,10 @@ from lorid_local.prompts import PROFILES
 
 DEFAULT = "smollm2-135m"
 FILE = "bundle.toml"
-REINSTALL = "pip install --force-reinstall --no-deps lorid-local"
+REINSTALL = (
+    "copy the bundle's folder again; lorid's own is mended in its source folder by: "
+    "pip install --force-reinstall --no-deps ."
+)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 def sureness(calibration: Calibration | None, trace: Trace) -> Sureness | None:
     """Return how often such an outcome was right; None where nothing was counted for it."""
-    if calibration is None or calibration.protocol != trace.protocol:
+    if calibration is None or calibration.protocol != trace.protocol or trace.answer is None:
         return None
     if trace.status == "agreed" and trace.agreed_round is not None:
         for band in calibration.agreed:

@@ -67,6 +67,9 @@ def _run() -> int:
         error.show()
         if "unexpected extra argument" in error.message and sys.argv[1:2] in (["solve"], ["tutor"]):
             _say(f'Hint: put the problem in quotes: lorid {sys.argv[1]} "..."')
+        negative = any(a.startswith("-") and a[1:2].isdigit() for a in sys.argv)
+        if negative and "No such option" in error.format_message():
+            _say(f'Hint: a problem that begins so goes behind --: lorid {sys.argv[1]} -- "-5 ..."')
         _say_environment(error.format_message())
         return error.exit_code
 

@@ -97,7 +97,9 @@ class Silent:
         if trace.shown_round:
             yield from sections(trace.shown_round)
         yield outcome(trace)
-        yield f"How sure: {sure.sentence()}." if sure else "How sure: not measured for this case."
+        if trace.answer:
+            said = f"{sure.sentence()}." if sure else "not measured for this case."
+            yield f"How sure: {said}"
         if sure and sure.probability is not None:
             yield f"Such cases: {sure.case}."
         if trace.status == "agreed":

@@ -127,13 +127,20 @@ def refusal(error: pytest.ExceptionInfo[LoridError]) -> tuple[str, str]:
     return error.value.message, error.value.hint
 
 
+def test_what_mends_a_bundle() -> None:
+    assert bundle.REINSTALL == (
+        "copy the bundle's folder again; lorid's own is mended in its source folder by: "
+        "pip install --force-reinstall --no-deps ."
+    )
+
+
 def test_a_missing_adapter(folder: Path) -> None:
     (folder / "kg.gguf").unlink()
     with pytest.raises(ModelError) as raised:
         bundle.find(str(folder)).adapters()
     assert refusal(raised) == (
         f"{folder / 'kg.gguf'}: no such file",
-        "pip install --force-reinstall --no-deps lorid-local",
+        bundle.REINSTALL,
     )
 
 
@@ -144,7 +151,7 @@ def test_a_changed_adapter(folder: Path) -> None:
     assert refusal(raised) == (
         f"{folder / 'dr.gguf'}: not the file that the bundle means: its SHA-256 begins with "
         f"{OTHER_HASH[:12]}, expected {HASH[:12]}",
-        "pip install --force-reinstall --no-deps lorid-local",
+        bundle.REINSTALL,
     )
 
 

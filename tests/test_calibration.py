@@ -95,6 +95,10 @@ def test_a_bundle_without_a_calibration_is_not_sure() -> None:
     assert sureness(None, trace("agreed", 1)) is None
 
 
+def test_no_answer_has_no_chance_to_be_right() -> None:
+    assert sureness(CALIBRATION, replace(trace("no-agreement"), answer=None)) is None
+
+
 def test_the_sentence() -> None:
     sure = sureness(CALIBRATION, trace("agreed", 3))
     assert sure

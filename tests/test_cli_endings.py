@@ -380,3 +380,12 @@ def test_a_cache_that_cannot_be_written_costs_speed_and_not_the_answer(tmp_path:
     assert asked.stderr.decode().startswith(f"Error: {cache}/lorid/bases: cannot hold the base")
     shipped = lorid(*flags, "--base-type", "as-shipped", XDG_CACHE_HOME=cache)
     assert (shipped.returncode, shipped.stdout) == (3, ran.stdout)
+
+
+@pytest.mark.parametrize("command", ["solve", "tutor"])
+def test_a_problem_that_begins_with_a_negative_number(command: str) -> None:
+    ran = lorid(command, "-5 degrees and 3 more?")
+    assert ran.returncode == 2
+    assert ran.stderr.decode().splitlines()[-1] == (
+        f'Hint: a problem that begins so goes behind --: lorid {command} -- "-5 ..."'
+    )

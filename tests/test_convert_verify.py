@@ -156,7 +156,10 @@ def test_full_finds_another_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         r"at most 2%, so nothing was written",
         message,
     )
-    assert hint == "check that --base is the model that the adapter was trained on"
+    assert hint == (
+        "check that --base is the model that the adapter was trained on; of one hardly trained the "
+        "effect drowns in llama.cpp's rounding: take --verify=on"
+    )
 
 
 def test_full_without_peft(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,8 @@ def test_practice_brings_topic_grade_steps_and_rules() -> None:
          "no JSON object; line 4 is no JSON object; line 5 is no JSON object and 2 more",
          f"expected {FORMATS}"),
         ([], {}, "{data}: holds no problems to measure on", f"expected {FORMATS}"),
+        (['{"question": "1?", "answer": 1}'], {"skip": 3},
+         "{data}: --skip 3 leaves none of its 1 problems", "lower --skip, or leave --lines out"),
         (["[1, 2"], {}, "{data}: not valid JSON", f"expected {FORMATS}"),
         (['{"question": "1?", "answer": 1}'], {"lines": "0 1"},
          "{lines}: line 1 is not in {data}, which has 0 to 0",
@@ -118,14 +120,15 @@ def test_practice_brings_topic_grade_steps_and_rules() -> None:
     ],
 )  # fmt: skip
 def test_what_is_refused(
-    tmp_path: Path, lines: list[str], choice: dict[str, str], message: str, hint: str
+    tmp_path: Path, lines: list[str], choice: dict[str, Any], message: str, hint: str
 ) -> None:
     data = tmp_path / "a.jsonl"
     data.write_text("".join(line + "\n" for line in lines))
-    given = {}
+    given: dict[str, Any] = {}
     for name, text in choice.items():
-        given[name] = tmp_path / name
-        given[name].write_text(text)
+        given[name] = text if name == "skip" else tmp_path / name
+        if name != "skip":
+            given[name].write_text(text)
     with pytest.raises(InputError) as raised:
         load(str(data), Choice(**given))
     assert raised.value.message == message.format(data=data, **given)

@@ -100,7 +100,6 @@ Best guess, not settled:
 """
 REPORT_NOTHING = """\
 Interrupted in round 1, before the systems agreed.
-How sure: not measured for this case.
 No answer.
 """
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lorid_local.errors import InputError
 from lorid_train import audit
 from lorid_train.rows import Row
 from tests.data_problems import ALL, SALE, write_lines
@@ -66,3 +67,13 @@ def test_the_audit_reports_and_shows_samples(
     assert "  - Mia saves 40 coins.\n  ? a number of the question: 40\n" in out
     lorid("p.jsonl", "--data", tmp_path, "--audit", tmp_path / "r.jsonl", "--samples", 0)
     assert "Rules:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rules", ['"Multiply the boxes."', '["Multiply.", 3]', "null"])
+def test_rules_that_are_no_list_of_texts_are_refused(tmp_path: Path, rules: str) -> None:
+    path = tmp_path / "rules.jsonl"
+    path.write_text(f'{{"id": 0, "knowledge": ["Add."]}}\n{{"id": 1, "knowledge": {rules}}}\n')
+    with pytest.raises(InputError) as raised:
+        audit.read(path)
+    assert raised.value.message == f"{path}:2: its knowledge is no list of texts"
+    assert raised.value.hint == ('expected lines {"id": 0, "knowledge": ["a rule", "another"]}')

@@ -21,7 +21,7 @@ from lorid_local.tutor.store import Store, folder
 from tests.test_tutor_own import engine, think
 
 Capture = pytest.CaptureFixture[str]
-FOOTER = "/hint /check /steps /answer /skip /topic /level /progress /help /quit"
+FOOTER = "/hint /check /steps /answer /read /skip /topic /level /progress /help /quit"
 ASKED = "What do you think? Type a number, or /hint."
 
 

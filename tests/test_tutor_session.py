@@ -97,6 +97,22 @@ def test_right_at_once(session: Session, eggs: Task) -> None:
     ]
 
 
+@pytest.mark.parametrize("line", ["1+1=90", "/check 1+1=90", "45*2=80+10=90, 1+1=90"])
+def test_a_right_answer_of_a_false_calculation_is_right_but_for_that(
+    session: Session, eggs: Task, line: str
+) -> None:
+    state, effects = talk(session, begun(session, eggs), line)
+    assert state.over == "right"
+    said = [effect for effect in effects if isinstance(effect, Say)]
+    false = "45*2 = 80" if "45" in line else "1+1 = 90"
+    assert said[1] == Say("retry", f"Only {false} does not hold: look at how you wrote it.")
+    assert not any("Only" in text for text in texts(talk(session, begun(session, eggs), "90")[1]))
+
+
+def test_the_problem_is_read_once_more(session: Session, eggs: Task) -> None:
+    assert talk(session, begun(session, eggs), "/read")[1] == [Say("problem", eggs.question)]
+
+
 def test_the_hints_climb_and_stop_before_the_answer(session: Session, eggs: Task) -> None:
     state, shown = begun(session, eggs), []
     for _ in range(11):
@@ -235,8 +251,8 @@ def test_the_other_commands(session: Session, eggs: Task) -> None:
         ]
     listed = texts(talk(session, state, "help")[1])[0].splitlines()
     assert [line.split(":")[0] for line in listed] == [
-        "/hint", "/check", "/steps", "/answer", "/skip", "/topic", "/level", "/progress", "/help",
-        "/quit",
+        "/hint", "/check", "/steps", "/answer", "/read", "/skip", "/topic", "/level", "/progress",
+        "/help", "/quit",
     ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from fractions import Fraction
 from typing import Any
 
 from lorid_local.tutor import task as tasks
-from lorid_local.tutor.state import Line, Own, Record, State, Thought, Wait
+from lorid_local.tutor.state import Line, Own, Record, Say, State, Thought, Wait
 from lorid_local.tutor.task import Task
 from tests.test_tutor_session import Session, families, session, talk, texts
 
@@ -28,6 +28,9 @@ def agreed() -> tuple[State, Task]:
     return State(4, task=task, own=Own(QUESTION, "agreed", RULES, "I can be wrong.")), task
 
 
+MAY_HELP = "This may help, and I can be wrong: multiply the rows by what is in each."
+
+
 def test_while_it_thinks_a_line_waits(session: Session) -> None:
     state = own("thinking")
     for line in ("34", "/answer", "/check 5*8=40"):
@@ -35,7 +38,7 @@ def test_while_it_thinks_a_line_waits(session: Session) -> None:
     assert talk(session, state, "/hint")[1] == [Wait(Line("/hint"), 0)]
     early = own("thinking", rules=RULES[:1])
     state, effects = talk(session, early, "/hint")
-    assert texts(effects) == [RULES[0]]
+    assert texts(effects) == [MAY_HELP]
     assert talk(session, state, "/hint")[1] == [Wait(Line("/hint"), 1)]
     assert session.step(state, Thought(Own(QUESTION, "unsettled")))[0].own == Own(
         QUESTION, "unsettled"
@@ -89,7 +92,8 @@ def test_what_is_not_settled_is_not_marked(session: Session) -> None:
     assert texts(talk(session, state, "/answer")[1]) == [
         f"{unsettled} So I have no answer that I trust. Ask somebody, too."
     ]
-    assert texts(talk(session, state, "/hint")[1]) == [RULES[0]]
+    assert texts(talk(session, state, "/hint")[1]) == [MAY_HELP]
+    assert talk(session, state, "/read")[1] == [Say("problem", QUESTION)]
     assert texts(talk(session, state, *["/hint"] * 3)[1]) == [
         "Those are all the hints I have for this problem."
     ]

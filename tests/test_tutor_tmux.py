@@ -103,7 +103,9 @@ def test_a_session_in_80_columns(wide: Terminal) -> None:
 def test_a_session_in_40_columns(narrow: Terminal) -> None:
     narrow.start("--seed 1 --topic pizza")
     shown = narrow.wait(r"/quit\n>")
-    assert "/hint /check /steps /answer /skip\n/topic /level /progress /help /quit\n>" in shown
+    assert (
+        "/hint /check /steps /answer /read /skip\n/topic /level /progress /help /quit\n>" in shown
+    )
     narrow.type("i think it is one thousand two hundred")  # typed over two lines
     shown = narrow.wait(r"Not yet[^>]*/quit\n>")
     assert shown.count("/quit") == 1

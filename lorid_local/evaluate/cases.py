@@ -92,7 +92,8 @@ def load(data: str, choice: Choice) -> list[Case]:
             )
         return list(_practice(data.removeprefix(PRACTICE), choice))
     path = Path(data) if Path(data).exists() else hub_cache.find(data)
-    rows = _chosen(_rows(path), choice, path)
+    every = _rows(path)
+    rows = _chosen(every, choice, path)
     rules = _rules(choice.rules) if choice.rules else {}
     faults: list[str] = []
     cases = [c for number, row in rows if (c := _case(number, row, rules, faults))]
@@ -100,6 +101,11 @@ def load(data: str, choice: Choice) -> list[Case]:
         more = f" and {len(faults) - problems.SHOWN} more" if len(faults) > problems.SHOWN else ""
         raise InputError(
             f"{path}: " + "; ".join(faults[: problems.SHOWN]) + more, hint=f"expected {FORMATS}"
+        )
+    if every and not rows:
+        raise InputError(
+            f"{path}: --skip {choice.skip} leaves none of its {len(every)} problems",
+            hint="lower --skip, or leave --lines out",
         )
     if not cases:
         raise InputError(f"{path}: holds no problems to measure on", hint=f"expected {FORMATS}")

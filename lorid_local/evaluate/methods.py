@@ -23,6 +23,7 @@ from lorid_local.trace import Round, Sample
 
 CONFIDENT = 0.95  # Adaptive-Consistency stops there
 WARM = "warm-"
+TAUGHT = "dr+teacher"  # only of problems that a teacher wrote rules for
 LOOPS: dict[str, Protocol] = {{"same-round": "lorid"}.get(p, p): p for p in PROTOCOLS}
 KINDS = (
     "ir", "dr", *(f"dr+{by}" for by in RULES), "majority@5", "self-consistency@5", "adaptive",
@@ -86,7 +87,8 @@ class Method:
         """True if the problem's samples suffice."""
         protocol = LOOPS.get(self.kind)
         settled = protocol is not None and sampled.settled(protocol, self.t)
-        return settled or self.needs.met_by(sampled)
+        ruled = self.kind != TAUGHT or bool(sampled.case.rules)
+        return settled or (ruled and self.needs.met_by(sampled))
 
     def play(self, sampled: Sampled) -> Played:
         """Return what it makes of a problem; the samples must suffice."""

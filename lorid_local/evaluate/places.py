@@ -28,13 +28,15 @@ def folder(environ: Mapping[str, str] = os.environ, platform: str = sys.platform
     return found / "samples"
 
 
-def default(data: str, settings: Mapping[str, Any], first: str) -> Path:
+def default(data: str, settings: Mapping[str, Any], first: str, lines: Path | None = None) -> Path:
     """Return the file of a run on `data` with these settings, whose first problem is `first`.
 
-    Each such run has its own, so that the same command goes on with it and another one begins. The
-    folder is made; raises OutputError if it cannot be.
+    `lines` is the file that chose the problems, if one did. Each such run has its own, so that the
+    same command goes on with it and another one begins. The folder is made; raises OutputError if
+    it cannot be.
     """
-    text = json.dumps([settings, first], sort_keys=True)
+    chosen = [str(lines)] if lines else []
+    text = json.dumps([settings, first, *chosen], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = Path(data).stem if Path(data).exists() else data
     words = re.sub(r"[^A-Za-z0-9]+", "-", f"{name[:60]} {settings['bundle']}").strip("-")

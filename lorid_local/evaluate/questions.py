@@ -118,7 +118,8 @@ def _systems(problems: Sequence[Sampled]) -> Figures:
     pairs = [
         (_right(p, first.ir), _right(p, first.dr))
         for p in problems
-        if (first := p.rounds[0]).ir and first.dr
+        for first in p.rounds[:1]
+        if first.ir and first.dr
     ]
     one, two = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
     both = sum(a and b for a, b in pairs)

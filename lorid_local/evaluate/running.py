@@ -100,6 +100,7 @@ def run(asked: Asked) -> int:
         contents, wanted, interrupted = joining.join(paths), 0, False
     else:
         todo = cases.load(asked.data[0], asked.choice)
+        _check_taught(this.methods, todo)
         wanted = len(todo)
         if asked.solved:
             contents, interrupted = store.from_traces(asked.solved, todo), False
@@ -115,6 +116,15 @@ def run(asked: Asked) -> int:
     else:
         _show(asked, this, contents, problems, wanted or len(contents.cases))
     return EXIT_INTERRUPTED if interrupted else 0
+
+
+def _check_taught(wanted: Sequence[Method], todo: Sequence[cases.Case]) -> None:
+    """Raise InputError where DR's rules are to be a teacher's and no problem has any."""
+    if any(m.kind == methods.TAUGHT for m in wanted) and not any(case.rules for case in todo):
+        raise InputError(
+            f"{methods.TAUGHT}: no problem has a teacher's rules",
+            hint='--rules-file FILE.jsonl of {"id": 0-based line of DATA, "knowledge": [rules]}',
+        )
 
 
 def _suffices(problem: Sampled, wanted: Sequence[Method]) -> bool:
@@ -198,7 +208,9 @@ def _engine_settings(chosen: bundles.Bundle, flags: solving.Flags) -> dict[str, 
 def _drawn(asked: Asked, this: _Run, todo: Sequence[cases.Case]) -> tuple[Contents, bool]:
     """Draw what is missing; return the samples and whether it was interrupted."""
     settings = settings_of(this.chosen, this.setup, asked.solve)
-    path = asked.output or places.default(asked.data[0], settings, todo[0].question)
+    path = asked.output or places.default(
+        asked.data[0], settings, todo[0].question, asked.choice.lines
+    )
     data = asked.name or Path(asked.data[0]).name
     with store.writer(path, data, settings, todo) as writer, ExitStack() as stack:
         at_once = _at_once(asked.solve)
@@ -247,7 +259,8 @@ def _show(
     replayed = findings.replay(problems, this.methods)
     if not replayed.problems:
         raise InputError(
-            _too_few(problems, this.methods), hint="name other --methods, or fewer --rounds"
+            _too_few(problems, this.methods),
+            hint="name other --methods, a smaller @t, or draw more: lorid eval DATA -r ROUNDS",
         )
     loop, others = this.setup.loop, _others(asked, contents)
     found = findings.figures(

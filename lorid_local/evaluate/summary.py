@@ -17,7 +17,8 @@ def show(figures: Figures) -> None:
     """Print everything to standard output."""
     n, wanted = figures["problems"], figures["wanted"]
     data = figures["data"].rstrip(":")  # `practice:` is all of them
-    print(f"{data}: {n} problems{of(n, wanted)}, whole rounds: {figures['rounds']}\n")
+    rounds = f", whole rounds: {figures['rounds']}" if figures["rounds"] else ""
+    print(f"{data}: {n} problems{of(n, wanted)}{rounds}\n")
     tables.show(HEADS, [row(m, figures["pairs"]) for m in figures["methods"]])
     for lines in (convergence(figures), rules(figures), errors(figures), calibration(figures),
                   policy(figures), extractors(figures)):  # fmt: skip
@@ -85,7 +86,7 @@ def convergence(figures: Figures) -> Iterator[str]:
     found = figures["convergence"]
     cells = [(f"round {c['round']}", c) for c in found["rounds"]] + [("never", found["never"])]
     total = sum(c["n"] for _, c in cells)
-    if not total:
+    if not total or not found["t"]:
         return
     yield f"Agreement ({found['protocol']}, t = {found['t']})"
     for name, cell in cells:

@@ -19,7 +19,8 @@ Verdict = Literal["right", "sum", "step", "plan", "slip", "wrong", "unread"]
 class Finding:
     """The verdict on a line; `step` is the step it found, `slip` the likely slip of it.
 
-    `found` are the steps that its calculations show to be done; `sum` is one that does not hold.
+    `found` are the steps that its calculations show to be done; `sum` is one that does not hold,
+    with a right value too.
     """
 
     verdict: Verdict
@@ -33,9 +34,9 @@ class Finding:
 def diagnose(task: Task, line: Typed) -> Finding:
     """Return what `line` is for this task. A value equal to the answer is always right."""
     found = _found(task, line)
-    if line.value is not None and line.value == task.answer:
-        return Finding("right", line.value, found=found)
     wrong = next((written for written in line.sums if not written.holds), None)
+    if line.value is not None and line.value == task.answer:
+        return Finding("right", line.value, sum=wrong, found=found)
     if wrong:
         return Finding("sum", line.value, sum=wrong, found=found)
     if line.plan is not None:

@@ -95,6 +95,7 @@ class Session:
     def _command(self, state: State, name: str, rest: str, line: Line) -> Outcome:
         simple: dict[str, Callable[[State, Line], Outcome]] = {
             "hint": _hint, "steps": _steps, "answer": _answer, "skip": _skip,
+            "read": _read,
         }  # fmt: skip
         if name == "answer" and rest:  # theirs, not a wish to see ours
             return self._line(state, replace(line, text=rest))
@@ -196,7 +197,7 @@ def _attempt(state: State, text: str, line: Line) -> Outcome:
     found = diagnosis.diagnose(task, typed(text, task.money, coins="quarter" in task.question))
     state = replace(state, found=state.found | found.found)
     if found.verdict == "right":
-        return _right(state, task)
+        return _right(state, task, found)
     if found.verdict == "unread":
         unclear = typed(text, task.money, coins="quarter" in task.question).unclear
         words = unclear == "no number" and not any(map(str.isdigit, text))
@@ -208,15 +209,17 @@ def _attempt(state: State, text: str, line: Line) -> Outcome:
     return _wrong(state, task, found)
 
 
-def _right(state: State, task: Task) -> Outcome:
+def _right(state: State, task: Task, found: Finding) -> Outcome:
+    but = (Say("retry", wording.but(found.sum)),) if found.sum else ()
     if state.own is not None:
         own = Say("good", wording.own_right(state.own))
-        return replace(state, over="right"), (own, Say("plain", wording.NEXT))
+        return replace(state, over="right"), (own, *but, Say("plain", wording.NEXT))
     result: Result = "right" if state.tried or state.hints else "first"
     turn = len(task.question) + len(state.tried)
     state, said = _settled(state, result)
     return replace(state, over="right"), (
         Say("good", wording.right(task, turn)),
+        *but,
         Record(task, result, len(state.tried), state.hints),
         *said,
         Say("plain", wording.NEXT),
@@ -250,6 +253,11 @@ def _not_settled(state: State) -> str:
     return wording.NOT_MARKED
 
 
+def _read(state: State, line: Line) -> Outcome:
+    own = state.own.question if state.own else ""
+    return state, (Say("problem", state.task.question if state.task else own),)
+
+
 def _hint(state: State, line: Line) -> Outcome:
     if state.over:
         return state, (Say("plain", wording.OVER),)
@@ -273,7 +281,7 @@ def _own_hint(state: State, line: Line) -> Outcome:
     own = state.own
     assert own is not None
     if state.rung < len(own.rules):
-        hint = Say("hint", own.rules[state.rung])
+        hint = Say("hint", wording.own_rule(own.rules[state.rung]))
         return replace(state, rung=state.rung + 1, hints=state.hints + 1), (hint,)
     if wait := _waits(state, line, state.rung):
         return state, wait
@@ -310,7 +318,7 @@ def _check(state: State, rest: str, line: Line) -> Outcome:
     found = diagnosis.diagnose(task, typed(rest, task.money))
     state = replace(state, found=state.found | found.found)
     if found.verdict == "right":
-        return _right(state, task)
+        return _right(state, task, found)
     if found.sum:
         return state, (Say("retry", wording.finding(task, found)),)
     step = found.step if state.own is None else None  # a model's steps may be wrong

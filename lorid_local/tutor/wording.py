@@ -8,6 +8,7 @@ from fractions import Fraction
 from lorid_local.answers import show
 from lorid_local.tutor import ladder, leaks
 from lorid_local.tutor.diagnosis import Finding
+from lorid_local.tutor.reading import Sum
 from lorid_local.tutor.slips import Slip
 from lorid_local.tutor.state import Own
 from lorid_local.tutor.task import Task
@@ -17,6 +18,7 @@ COMMANDS = {
     "check": "what you have so far; /check 6 * 4 = 24 looks at a calculation",
     "steps": "the steps that you know by now",
     "answer": "the answer, if you really want it",
+    "read": "the problem once more",
     "skip": "another problem",
     "topic": "choose a topic; /topic pizza, or /topic any",
     "level": "easier or harder; /level 3",
@@ -83,6 +85,11 @@ def right(task: Task, turn: int) -> str:
     return RIGHT[turn % len(RIGHT)]
 
 
+def but(written: Sum) -> str:
+    """Return what is said of a right answer that a calculation ends in which does not hold."""
+    return f"Only {written.text} does not hold: look at how you wrote it."
+
+
 def own_right(own: Own) -> str:
     """Return the verdict on an answer that the systems agree with."""
     return f"I get that too, in both my ways of solving it. {own.sure}"
@@ -112,6 +119,11 @@ def own_answer(task: Task, own: Own) -> str:
 def own_hint(text: str) -> str:
     """Return a hint about a step that a model wrote, marked as such."""
     return f"How I did it, and I can be wrong: {lowered(text)}"
+
+
+def own_rule(text: str) -> str:
+    """Return a rule that a model wrote for a problem that it could not settle."""
+    return f"This may help, and I can be wrong: {lowered(text)}"
 
 
 def failed(own: Own) -> str:

@@ -67,7 +67,16 @@ def read(path: Path) -> dict[int | str, tuple[str, ...]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file", hint="--audit takes what lorid teach wrote")
     records = rows.jsonl(path, {"id", "knowledge"})
-    return {record["id"]: tuple(map(str, record["knowledge"])) for _, record in records}
+    found: dict[int | str, tuple[str, ...]] = {}
+    for line, record in records:
+        rules = record["knowledge"]
+        if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
+            raise InputError(
+                f"{path}:{line + 1}: its knowledge is no list of texts",
+                hint='expected lines {"id": 0, "knowledge": ["a rule", "another"]}',
+            )
+        found[record["id"]] = tuple(rules)
+    return found
 
 
 def audit(problems: list[Row], given: dict[int | str, tuple[str, ...]]) -> Audit:
