@@ -152,7 +152,9 @@ def test_missing_data_names_the_flag(tmp_path: Path) -> None:
     with pytest.raises(TrainError) as caught:
         data.build(FILES, tmp_path, Role.IR, PROFILE)
     assert caught.value.message == f"{tmp_path / 'dev_ids.txt'}: No such file or directory"
-    assert caught.value.hint == "give the data folder with --data"
+    assert caught.value.hint == (
+        "put it there, or give another folder with --data (see train/data/README.md)"
+    )
 
 
 def test_no_examples_at_all_says_why(root: Path) -> None:

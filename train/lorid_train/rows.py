@@ -14,6 +14,7 @@ from lorid_local import prompts
 from lorid_local.errors import MissingExtra, TrainError
 
 MARKER = "#### "
+ELSEWHERE = "put it there, or give another folder with --data (see train/data/README.md)"
 OTHER_FORMAT = "choose the format the file has in the recipe: gsm8k, authors or math"
 HUB_IDS = {"openai/gsm8k": ("main", "train")}  # id -> folder and split of its training file
 
@@ -181,9 +182,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise TrainError(
-            f"{path}: {error.strerror}", hint="give the data folder with --data"
-        ) from None
+        raise TrainError(f"{path}: {error.strerror}", hint=ELSEWHERE) from None
 
 
 def read_json(path: Path) -> Any:
