@@ -28,7 +28,9 @@ from lorid_local.cores import usable_cores
 REACH = 0.6  # of the stock's peak of memory
 # chosen among five because both then write the same three texts: elsewhere two tokens tie within
 # llama.cpp's rounding, and greedy texts part
-PROBLEM = "A baker bakes 12 trays with 8 rolls each and sells 70 of the rolls. How many rolls are left?"
+PROBLEM = (
+    "A baker bakes 12 trays with 8 rolls each and sells 70 of the rolls. How many rolls are left?"
+)
 ALIKE = ["--base-type", "as-shipped", "--no-calculator"]
 LORID = [sys.executable, "-c", "from lorid_local.cli import main; main()"]
 
