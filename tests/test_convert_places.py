@@ -36,13 +36,14 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
 }  # fmt: skip
 
 
-def header(folder: Path, architecture: str, experts: int = 0) -> Path:
+def header(folder: Path, architecture: str, experts: int = 0, **more: tuple[int, ...]) -> Path:
+    """Write a base's header; `more` are shapes of tensors by name without '.weight'."""
     path = folder / f"{architecture}.gguf"
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_head_count(4)
     writer.add_block_count(1)
     writer.add_expert_count(experts)
-    for name, shape in ({"token_embd": (288, 64)} | SHAPES[architecture]).items():
+    for name, shape in ({"token_embd": (288, 64)} | SHAPES[architecture] | more).items():
         writer.add_tensor(f"{name}.weight", ones(*shape))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -201,14 +201,16 @@ def test_inspect_says_what_a_file_is(
     assert err == ""
 
 
-def written(path: Path, tensors: dict[str, tuple[int, ...]], **metadata: Any) -> Path:
+def written(path: Path, tensors: dict[str, Any], **metadata: Any) -> Path:
+    """Write a GGUF LoRA of these tensors: arrays, or shapes of ones."""
     writer = gguf.GGUFWriter(path, metadata.pop("architecture", "llama"))
     writer.add_type(metadata.pop("type", "adapter"))
     writer.add_string("adapter.type", "lora")
     for key, value in metadata.items():
         writer.add_float32(key.replace("__", "."), value)
-    for name, shape in tensors.items():
-        writer.add_tensor(name, np.ones(shape, np.float32))
+    for name, given in tensors.items():
+        ones = isinstance(given, tuple)
+        writer.add_tensor(name, np.ones(given, np.float32) if ones else given)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -34,7 +34,7 @@ class Pair(NamedTuple):
     @property
     def norm(self) -> float:
         """The Frobenius norm of B A, which is never made."""
-        return float(np.linalg.norm(np.linalg.svd(_core(self).middle, compute_uv=False)))
+        return float(np.linalg.norm(_core(self).middle))
 
 
 class Core(NamedTuple):
@@ -71,10 +71,10 @@ def average(
     model, headers = read_header(base), [read_header(path) for path in adapters]
     for header in headers:
         check_adapter(header, model)
+    tensors = _tensors(headers)  # the first one's come first
     rank = rank or max(_rank(header, tensor) for header in headers for tensor in _tensors([header]))
-    alpha = _scale(headers[0], _tensors(headers[:1])[0]) * rank
+    alpha = lora_file.scale(headers[0], _rank(headers[0], tensors[0])) * rank
     weighted = list(zip(headers, adapters.values(), strict=True))
-    tensors = _tensors(headers)
     rows = [row for tensor in tensors for row in _rows(weighted, tensor, rank, outtype)]
     far = Distance()
     with lora_file.put_in_place(outfile) as temporary:
@@ -119,13 +119,6 @@ def _rank(header: Header, tensor: str) -> int:
     return header.tensors[f"{tensor}.lora_b"].shape[-1]
 
 
-def _scale(header: Header, tensor: str) -> float:
-    """Return what llama.cpp multiplies B A by: alpha / rank, and 1 without an alpha."""
-    alpha = header.metadata.get("adapter.lora.alpha")
-    known = isinstance(alpha, int | float) and alpha
-    return float(alpha) / _rank(header, tensor) if known else 1.0  # type: ignore[arg-type]
-
-
 def _pair(header: Header, tensor: str, weight: float) -> Pair:
     a, b = (lora_file.read_tensor(header, f"{tensor}.lora_{side}") for side in "ab")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -133,7 +126,8 @@ def _pair(header: Header, tensor: str, weight: float) -> Pair:
             f"{header.path}: {tensor} has values that are NaN or infinite",
             hint="leave this adapter out, or train it again",
         )
-    return Pair(b * np.float32(weight * _scale(header, tensor)), a.T if tensor == TOKENS else a)
+    scale = weight * lora_file.scale(header, b.shape[-1])
+    return Pair(b * np.float32(scale), a.T if tensor == TOKENS else a)
 
 
 def _sum(weighted: Sequence[tuple[Header, float]], tensor: str) -> Pair:

@@ -158,7 +158,7 @@ def _config(header: Header, halves: list[Half]) -> dict[str, Any]:
     ranks = {_module(half): half.shape[0] for half in halves if _side(half) == "A"}
     rank = Counter(ranks.values()).most_common(1)[0][0]
     other = {module: r for module, r in ranks.items() if r != rank}
-    alpha = header.metadata.get("adapter.lora.alpha") or 0
+    alpha = lora_file.alpha(header)
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

@@ -3,11 +3,10 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gguf import GGMLQuantizationType as Kind
 
-from lorid_convert import architectures, notes
+from lorid_convert import architectures, lora_file, notes
 from lorid_convert.fingerprint import fingerprint
 from lorid_local.errors import ModelError
 from lorid_local.gguf_check import check_adapter
@@ -83,7 +82,6 @@ def inspect(path: Path, base: Path | None = None) -> Inspection:
 
 
 def _pairs(header: Header) -> list[Found]:
-    alpha = _alpha(header)
     found = []
     for name, b in sorted(header.tensors.items()):
         tensor = name.removesuffix(".lora_b")
@@ -92,15 +90,10 @@ def _pairs(header: Header) -> list[Found]:
             continue
         rank = b.shape[-1]
         found.append(
-            Found(tensor, a.shape, b.shape, rank, alpha / rank if alpha else 1.0, _types(a, b),
+            Found(tensor, a.shape, b.shape, rank, lora_file.scale(header, rank), _types(a, b),
                   a.nbytes + b.nbytes)
         )  # fmt: skip
     return found
-
-
-def _alpha(header: Header) -> float:
-    alpha: Any = header.metadata.get("adapter.lora.alpha")
-    return float(alpha) if type(alpha) in (int, float) else 0.0
 
 
 def _types(a: TensorInfo, b: TensorInfo) -> str:
@@ -110,7 +103,7 @@ def _types(a: TensorInfo, b: TensorInfo) -> str:
 
 def _odd(header: Header, pairs: tuple[Found, ...]) -> list[str]:
     told = []
-    if not _alpha(header):
+    if not lora_file.alpha(header):
         told.append("has no alpha, so llama.cpp applies it at scale 1, whatever its rank")
     paired = {f"{pair.tensor}.lora_{side}" for pair in pairs for side in "ab"}
     ignored = sorted(header.tensors.keys() - paired)

@@ -65,6 +65,17 @@ def encode(tensor: NDArray[np.float32], type_: str) -> NDArray[Any]:
     return np.ascontiguousarray(tensor, {"f32": np.float32, "f16": np.float16}[type_])
 
 
+def alpha(header: Header) -> float:
+    """Return an adapter's alpha, 0.0 if its file has none."""
+    found: Any = header.metadata.get("adapter.lora.alpha")
+    return float(found) if type(found) in (int, float) else 0.0
+
+
+def scale(header: Header, rank: int) -> float:
+    """Return what llama.cpp multiplies B A by: alpha / rank, and 1 without an alpha."""
+    return alpha(header) / rank if alpha(header) else 1.0
+
+
 def read_tensor(header: Header, name: str) -> NDArray[np.float32]:
     """Read a tensor of a GGUF file as float32, row-major; `name` is in `header`.
 

@@ -83,11 +83,7 @@ def bins(cases: Sequence[Played]) -> tuple[Bin, ...]:
     count = min(BINS, len(told) // FEWEST_BINNED)
     ends = [told[at * len(told) // count - 1] for at in range(1, count)]
     least = sorted({_floored(p) for p in ends} | {0.0}, reverse=True)
-    empty = [Bin(edge, 0, 0) for edge in least]
-    groups: list[list[bool]] = [[] for _ in empty]
-    for case in cases:
-        if case.probability is not None:
-            groups[place(empty, case.probability)].append(case.right)
+    groups = _by_bin([Bin(edge, 0, 0) for edge in least], cases)
     found: list[Bin] = []
     for edge, rights in zip(least, groups, strict=True):
         found.append(Bin(edge, sum(rights), len(rights)))
@@ -95,6 +91,15 @@ def bins(cases: Sequence[Played]) -> tuple[Bin, ...]:
             over, under = found[-2:]
             found[-2:] = [Bin(under.least, over.right + under.right, over.n + under.n)]
     return tuple(found) if len(found) > 1 else ()
+
+
+def _by_bin(bins: Sequence[Bin], cases: Sequence[Played]) -> list[list[bool]]:
+    """Return which of the cases in each bin were right; those that do not tell are in none."""
+    groups: list[list[bool]] = [[] for _ in bins]
+    for case in cases:
+        if case.probability is not None:
+            groups[place(bins, case.probability)].append(case.right)
+    return groups
 
 
 def _floored(share: float) -> float:
@@ -159,11 +164,9 @@ def _cells(case: str, counted: Band | Counts, cases: Sequence[Played]) -> Iterat
     if untold or not counted.bins:
         share = counted.right / counted.n if counted.n else 0.5  # nothing counted: nothing known
         yield case, share, sum(p.right for p in untold), len(untold)
-    for at, one in enumerate(counted.bins):
-        inside = [
-            p.right
-            for p in cases
-            if p.probability is not None and place(counted.bins, p.probability) == at
-        ]
+    if not counted.bins:
+        return
+    inside = _by_bin(counted.bins, cases)
+    for at, (one, rights) in enumerate(zip(counted.bins, inside, strict=True)):
         name = f"{case}, System 1's text at {span(counted.bins, at)}"
-        yield name, one.right / one.n, sum(inside), len(inside)
+        yield name, one.right / one.n, sum(rights), len(rights)
