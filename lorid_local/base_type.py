@@ -3,7 +3,7 @@
 llama.cpp works in a process of its own: Ctrl-C ends it at once, its aborts do not end lorid,
 and its buffers go with it. The name of a cached file carries a checksum of its header and
 length, so that finding it parses and hashes no model. Damage inside the weights that leaves
-the length is not noticed.
+the length is not noticed then; the name also tells a part of the file's SHA-256, for `proven`.
 """
 
 import os
@@ -38,7 +38,8 @@ FORMAT = 1  # of the cached files: raise it when what is written for a name chan
 STALE = 3600  # seconds after which a temporary file has no process that writes it
 SPARE = 1.02  # llama.cpp writes some matrices finer than asked, for iq4_nl
 PROBE = 1 << 20  # bytes
-SEAL = re.compile(r"([0-9a-f]{1,7})-[0-9a-f]{8}")
+DIGITS = 16  # of a SHA-256 in a file's name
+SEAL = re.compile(rf"(([0-9a-f]{{1,7}})-[0-9a-f]{{8}})(?:-([0-9a-f]{{{DIGITS}}}))?")
 AS_SHIPPED = "run with --base-type as-shipped"
 MAKE_ROOM = f"free some space, set XDG_CACHE_HOME to another folder, or {AS_SHIPPED}"
 
@@ -94,9 +95,25 @@ def _cached(folder: Path, stem: str, say: Say | None) -> Path | None:
 
 
 def _is_whole(path: Path, stem: str) -> bool:
-    seal = path.stem.removeprefix(f"{stem}-")
-    told = SEAL.fullmatch(seal)
-    return told is not None and _seal(path, int(told[1], 16)) == seal
+    told = SEAL.fullmatch(path.stem.removeprefix(f"{stem}-"))
+    return told is not None and _seal(path, int(told[2], 16)) == told[1]
+
+
+def proven(path: Path) -> bool:
+    """Read a file that `derived` returned whole: True if its SHA-256 is the one in its name.
+
+    False if the name tells none: the source itself, or a file that an older lorid wrote. Raises
+    ModelError if it is another one.
+    """
+    told = SEAL.fullmatch(path.stem.rpartition(f"-v{FORMAT}-")[2])
+    if not told or not told[3]:
+        return False
+    if (found := base.sha256(path)[:DIGITS]) != told[3]:
+        raise ModelError(
+            f"{path}: damaged: its SHA-256 begins with {found}, expected {told[3]}",
+            hint="delete that file: the next solve writes it anew",
+        )
+    return True
 
 
 def _seal(path: Path, header_bytes: int) -> str:
@@ -179,7 +196,8 @@ def _written(source: Header, base_type: BaseType, folder: Path, stem: str, say: 
             _requantize(source.path, part, base_type)
             header = _checked(part, source, base_type)
             sync(part)
-            path = folder / f"{stem}-{_seal(part, header.data_start)}.gguf"
+            seal = f"{_seal(part, header.data_start)}-{base.sha256(part)[:DIGITS]}"
+            path = folder / f"{stem}-{seal}.gguf"
             _put_in_place(part, path, stem)
     except OSError as error:
         raise _no_room(folder, base_type, needed, error.strerror or str(error)) from None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorid_local import __version__, installed, tables
 from lorid_local import bundle as bundles
-from lorid_local.base_type import cache_folder
+from lorid_local.base_type import cache_folder, proven
 from lorid_local.checks import Check, Status, problem, tried
 from lorid_local.cores import usable_cores
 from lorid_local.engine import Completion, Part, Request, Role
@@ -161,12 +161,13 @@ def _shipped(chosen: bundles.Bundle, flags: Flags) -> tuple[tuple[Flags, Header]
     flags = replace(flags, model=located(flags.model))
     header = read_header(flags.model or chosen.base())
     check_base(header)
-    return (flags, header), _described(header, "" if flags.model else chosen.contents.base.sha256)
+    told = not flags.model and bool(chosen.contents.base.sha256)
+    return (flags, header), _described(header, proven=told)
 
 
 def _used(chosen: bundles.Bundle, flags: Flags) -> tuple[Header, str]:
     header = read_header(base_file(chosen, flags))
-    return header, _described(header)
+    return header, _described(header, proven=proven(header.path))
 
 
 def _adapter(chosen: bundles.Bundle, role: Role, base: Header, flags: Flags) -> tuple[Header, str]:
@@ -177,12 +178,12 @@ def _adapter(chosen: bundles.Bundle, role: Role, base: Header, flags: Flags) -> 
         if flags.model:
             error.hint = f"lorid doctor --no-adapters -m {flags.model}"
         raise
-    return header, _described(header, chosen.contents.roles.of(role).sha256)
+    return header, _described(header, proven=bool(chosen.contents.roles.of(role).sha256))
 
 
-def _described(header: Header, sha256: str = "") -> str:
+def _described(header: Header, *, proven: bool) -> str:
     size = header.path.stat().st_size / 1e6
-    right = ", SHA-256 right" if sha256 else ""
+    right = ", SHA-256 right" if proven else ""
     return f"{header.path} ({header.architecture}, {size:.1f} MB{right})"
 
 

@@ -15,7 +15,14 @@ import numpy as np
 import pytest
 
 from lorid_local.base import sha256
-from lorid_local.base_type import BASE_TYPES, BaseType, _bytes_needed, cache_folder, derived
+from lorid_local.base_type import (
+    BASE_TYPES,
+    BaseType,
+    _bytes_needed,
+    cache_folder,
+    derived,
+    proven,
+)  # fmt: skip
 from lorid_local.engine import Part, Request, Role
 from lorid_local.errors import EXIT_MODEL, EngineError, ModelError, OutputError
 from lorid_local.gguf_header import read_header
@@ -119,6 +126,30 @@ def test_another_source_has_another_file(tmp_path: Path, base: Path) -> None:
     assert in_cache() == sorted(paths) and len(paths) == 4
 
 
+def test_damage_that_leaves_header_and_length_is_found_by_reading_it_whole(base: Path) -> None:
+    path = derived(base, "q8_0")
+    assert proven(path) and not proven(base)
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    assert derived(base, "q8_0") == path  # a solve reads no weights to find it
+    with pytest.raises(ModelError) as raised:
+        proven(path)
+    known = path.stem[-16:]
+    assert raised.value.message == (
+        f"{path}: damaged: its SHA-256 begins with {sha256(path)[:16]}, expected {known}"
+    )
+    assert raised.value.hint == "delete that file: the next solve writes it anew"
+    path.unlink()
+    assert derived(base, "q8_0") == path and proven(path)
+
+
+def test_a_file_of_an_older_lorid_is_used_though_its_name_tells_no_checksum(base: Path) -> None:
+    path = derived(base, "q8_0")
+    old = path.rename(path.with_name(f"{path.stem[:-17]}.gguf"))
+    assert derived(base, "q8_0") == old and not proven(old)
+
+
 FIND = """
 import sys
 from pathlib import Path
@@ -160,7 +191,7 @@ def test_a_damaged_file_is_written_anew(base: Path, damage: str) -> None:
     path = derived(base, "q8_0")
     whole, found = path.read_bytes(), path
     if damage == "name":  # and with it the seal
-        found = path.rename(path.with_stem(path.stem[:-8] + "00000000"))
+        found = path.rename(path.with_stem(f"{path.stem[:-25]}00000000{path.stem[-17:]}"))
     elif damage == "seal":
         found = path.rename(path.with_stem(path.stem[:-10]))
     elif damage in ("cut", "longer", "empty"):

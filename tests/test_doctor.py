@@ -121,6 +121,20 @@ def test_a_base_that_is_derived_is_shown(
     assert found["cache"]["found"] == f"{cache} can be written"
     assert found["base"]["found"].startswith(f"{tmp_path}/base.gguf (llama, ")
     assert found["base used"]["found"].startswith(f"{cache}/")
+    assert found["base used"]["found"].endswith(", SHA-256 right)")
+
+
+def test_a_derived_base_that_was_damaged_is_a_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bundle(tmp_path, "q8_0")
+    checks(capsys, bundle=str(tmp_path))
+    (path,) = (tmp_path / "home" / "cache" / "lorid" / "bases").glob("*.gguf")
+    path.write_bytes(path.read_bytes()[:-64] + bytes(64))
+    found = checks(capsys, bundle=str(tmp_path))
+    assert found["base used"]["status"] == "problem"
+    assert found["base used"]["found"].startswith(f"{path}: damaged: its SHA-256 begins with ")
+    assert "llama.cpp" not in found
 
 
 def test_without_adapters_the_base_alone_is_tried(
