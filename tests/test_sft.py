@@ -25,7 +25,6 @@ from tests.test_stepping import LORA, encoded, loss_of
 from tests.test_train_data import FILES, RULES, write_lines
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 base, learner = test_stepping.base, test_stepping.learner  # fixtures
 RUN = recipes.Run(learning_rate=5e-3, batch_tokens=400, epochs=6, checkpoint_steps=4)
 PROBLEMS: list[dict[str, object]] = [

@@ -12,7 +12,6 @@ from lorid_train.merged import merge
 from tests.tiny import tiny_llama_gguf
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 LORA = recipes.Lora(rank=4, alpha=8)
 
 
@@ -61,7 +60,7 @@ def test_the_loss_is_that_of_the_whole_sequence_with_the_prompt_masked(
     mask = torch.tensor([[1] * len(e.ids) + [0] * (width - len(e.ids)) for e in batch])
     expected = learner.model(input_ids=ids, attention_mask=mask, labels=labels).loss
     ours = loss_of(learner, batch)
-    assert float(ours) == pytest.approx(float(expected), abs=1e-5)
+    assert ours.item() == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_merged_linears_have_pefts_loss_and_gradients(

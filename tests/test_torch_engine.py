@@ -17,7 +17,6 @@ import torch
 
 from lorid_train.torch_engine import Row, TorchEngine, is_byte_level
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 WORDS = ("What is 2 and 3?", "Add 4", "How many apples are 7 and 8 apples", "2", "Sum: 10 + 11 =")
 REQUESTS = [Request(Role.IR, (Part(text),), 12) for text in WORDS]
 

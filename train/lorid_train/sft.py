@@ -31,6 +31,8 @@ from lorid_train.parallel import Place, place
 from lorid_train.recipe import Lora, Precision, Run
 
 CHECKPOINT = "checkpoint.pt"
+# else peft looks for a config beside the base, which a GGUF has not, and warns
+LINEARS = {"save_embedding_layers": False}
 
 
 class Progress(Protocol):
@@ -99,7 +101,8 @@ def load(
         task_type="CAUSAL_LM",
     )
     try:
-        peft_model = get_peft_model(model, config)
+        with warnings.catch_warnings(action="ignore"):  # of old names that peft still uses
+            peft_model = get_peft_model(model, config)
     except ValueError as error:
         raise TrainError(
             f"the adapter does not fit the base: {error}",
@@ -109,7 +112,8 @@ def load(
         _start_from(peft_model, Path(start_from))
     merge(peft_model)
     if gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        with warnings.catch_warnings(action="ignore"):  # of the name that 5.17 has alone
+            model.gradient_checkpointing_enable({"use_reentrant": False})
     if compiled:
         stepping.compile_layers(peft_model)
     return Learner(peft_model.to(on), tokenizer, on, here)
@@ -207,7 +211,7 @@ def train(learner: Learner, examples: list[Encoded], run: Run, out: Path, *, see
             _save_checkpoint(learner, optimizer, state, out)
     _save_checkpoint(learner, optimizer, state, out)
     if learner.here.first:
-        learner.model.save_pretrained(out / "adapter")
+        learner.model.save_pretrained(out / "adapter", **LINEARS)
     parallel.wait(learner.here)
     return state.figures(len(batches))
 
@@ -272,7 +276,7 @@ def _save_checkpoint(learner: Learner, optimizer: Any, state: _State, out: Path)
     out.mkdir(parents=True, exist_ok=True)
     part = out / (CHECKPOINT + ".part")
     record = {
-        "adapter": get_peft_model_state_dict(learner.model),
+        "adapter": get_peft_model_state_dict(learner.model, **LINEARS),
         "optimizer": optimizer.state_dict(),
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all(),  # an empty list without CUDA

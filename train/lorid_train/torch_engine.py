@@ -6,6 +6,7 @@ tokenizers only (GPT-2's kind).
 """
 
 import copy
+import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,7 +62,8 @@ class TorchEngine:
             )
         self._models: dict[Role | None, Any] = {}
         for role, folder in (adapters or {}).items():
-            adapted = PeftModel.from_pretrained(copy.deepcopy(bare), str(folder))
+            with warnings.catch_warnings(action="ignore"):  # of old names that peft still uses
+                adapted = PeftModel.from_pretrained(copy.deepcopy(bare), str(folder))
             self._models[role] = adapted.merge_and_unload().to(self.device).eval()
         self._models[None] = bare.to(self.device).eval()
         self._encode = sft.encoder(self.tokenizer)
