@@ -82,6 +82,9 @@ _UNITS = (
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _SMALL = {word: value for value, word in enumerate(_UNITS.split())}
 _SMALL |= {word: 10 * value for value, word in enumerate(_TENS.split(), 2)}
+# as pupils write them: 'fourty five' must not be read as 5
+_MISSPELT = "fourty 40 fivety 50 eigthy 80 ninty 90 fourten 14 fiveteen 15 eightteen 18 ninteen 19"
+_SMALL |= {word: int(value) for word, value in re.findall(r"(\w+) (\d+)", _MISSPELT)}
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _MULTIPLIERS = {"hundred": 100} | _SCALES
 _NUMBER_WORDS = {*_SMALL, *_MULTIPLIERS, "half"}

@@ -104,6 +104,8 @@ NUMBERS = [
     ("zero", "0"),
     ("eighteen", "18"),
     ("Eighteen apples", "18"),
+    ("fourty five", "45"),
+    ("ninty-nine", "99"),
     ("twenty-one", "21"),
     ("twenty one", "21"),
     ("a hundred", "100"),
