@@ -51,19 +51,24 @@ class Index:
         self._having: dict[tuple[str, ...], list[int]] = {}
         self._known: dict[str, str] = {}
         for source, question in questions:
-            self._text.setdefault(normalised(question), source)
-            mask = masked(question)
-            if mask in self._masked:
-                continue
-            self._masked[mask] = source
-            found = grams(mask)
-            for gram in found:
-                self._having.setdefault(gram, []).append(len(self._source))
-            self._source.append(source)
-            self._size.append(len(found))
+            self.add(source, question)
 
     def __len__(self) -> int:
         return len(self._source)
+
+    def add(self, source: str, question: str) -> None:
+        """Keep away from another question."""
+        self._known = {}
+        self._text.setdefault(normalised(question), source)
+        mask = masked(question)
+        if mask in self._masked:
+            return
+        self._masked[mask] = source
+        found = grams(mask)
+        for gram in found:
+            self._having.setdefault(gram, []).append(len(self._source))
+        self._source.append(source)
+        self._size.append(len(found))
 
     def near(self, question: str) -> str:
         """Return '' or why `question` must not be used: 'same masked text as gsm8k/test.jsonl'."""
