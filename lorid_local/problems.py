@@ -1,5 +1,7 @@
 """Reads problems from the argument, a pipe or a file; refuses what is no text."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -19,6 +21,7 @@ PATIENCE = 1.0  # seconds that a pipe beside an argument may stay silent
 STDIN = Path("-")
 SHOWN = 5  # faulty lines listed in one message
 QUESTION_KEYS = ("question", "problem")
+DIALECTS = {".csv": "excel", ".tsv": "excel-tab"}
 AMOUNTS = re.compile(
     r"\b(once|twice|thrice|dozens?|pairs?|couple|double[ds]?|tripled?|thirds?|quarters?|fifths?)\b",
     re.IGNORECASE,
@@ -49,8 +52,9 @@ def from_command_line(argument: str | None, stdin: BinaryIO | None = None) -> st
 
 
 def from_file(path: Path) -> list[Problem]:
-    """Return a file's problems: .jsonl with "question" (and "id"), or one problem a line; '-' is
-    standard input. A file of another name than .txt whose first line is an object is .jsonl.
+    """Return a file's problems: .jsonl with "question" (and "id"), .csv or .tsv with such columns,
+    or one problem a line; '-' is standard input. A file of another name than .txt whose first
+    line is an object is .jsonl.
 
     Raises InputError naming the faulty lines; nothing is solved then.
     """
@@ -58,23 +62,46 @@ def from_file(path: Path) -> list[Problem]:
         text = _text(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}", hint="check -f/--file") from None
+    if path.suffix in DIALECTS:
+        return _table(path, text)
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     faults: list[str] = []
     as_json = path.suffix in (".jsonl", ".json", ".ndjson")
     if lines and path.suffix != ".txt":
         as_json = as_json or isinstance(parsed(lines[0][1]), dict)
     problems = [_object(n, line, faults) if as_json else Problem(line) for n, line in lines]
-    if faults:
-        more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        raise InputError(
-            f"{path}: " + "; ".join(faults[:SHOWN]) + more,
-            hint='each line is an object such as {"id": 1, "question": "..."}',
-        )
+    _refuse(path, faults, 'each line is an object such as {"id": 1, "question": "..."}')
     if not problems:
         raise InputError(
             f"{path}: holds no problems",
             hint='write one {"question": "..."} a line' if as_json else "write one problem a line",
         )
+    return problems
+
+
+def _refuse(path: Path, faults: list[str], hint: str) -> None:
+    if faults:
+        more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise InputError(f"{path}: " + "; ".join(faults[:SHOWN]) + more, hint=hint)
+
+
+def _table(path: Path, text: str) -> list[Problem]:
+    """Return the problems of a table whose first line names its columns."""
+    rows = csv.DictReader(io.StringIO(text, newline=""), dialect=DIALECTS[path.suffix])
+    key = next((key for key in QUESTION_KEYS if key in (rows.fieldnames or ())), None)
+    if key is None:
+        raise InputError(
+            f"{path}: its first line names no column question",
+            hint="write question above the column of problems",
+        )
+    problems, faults = [], []
+    for row in rows:
+        if not tidy(row[key] or ""):
+            faults.append(f"line {rows.line_num} has no text in question")
+        problems.append(Problem(row[key], row.get("id")))
+    _refuse(path, faults, "give each row a problem, or leave the row out")
+    if not problems:
+        raise InputError(f"{path}: holds no problems", hint="write one problem a row")
     return problems
 
 

@@ -56,7 +56,7 @@ def test_what_changes_only_the_way_keeps_it(flags: dict[str, Any]) -> None:
     assert settled(**flags).calibration == CONTENTS.calibration
 
 
-@pytest.mark.parametrize("name", ["-", "problems", "problems.csv", "problems.jsonl"])
+@pytest.mark.parametrize("name", ["-", "problems", "problems.dat", "problems.jsonl"])
 def test_problems_are_known_by_their_first_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +76,44 @@ def test_other_lines_are_texts(name: str, line: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(line)
     assert problems.from_file(path) == [Problem(line)]
+
+
+TABLE = (
+    'id,class,question\r\n7,4b,"Sam has 3 boxes, each of 12 eggs.\nHow many?"\r\n8,4b,1 + 1?\r\n'
+)
+
+
+def test_a_table_has_a_column_of_problems(tmp_path: Path) -> None:
+    path = tmp_path / "class.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + TABLE.encode())  # as spreadsheets write it
+    eggs = "3 boxes, each of 12 eggs.\nHow many?"
+    assert problems.from_file(path) == [Problem(eggs, "7"), Problem("1 + 1?", "8")]
+    path = tmp_path / "class.tsv"
+    path.write_text("problem\n1 + 1?\n\n2 + 2?\n")
+    assert problems.from_file(path) == [Problem("1 + 1?"), Problem("2 + 2?")]
+
+
+@pytest.mark.parametrize(
+    ("table", "message", "hint"),
+    [
+        ("id,text\n1,1 + 1?\n", "its first line names no column question",
+         "write question above the column of problems"),
+        ("", "its first line names no column question",
+         "write question above the column of problems"),
+        ("id,question\n1,\n2,1 + 1?\n3\n",
+         "line 2 has no text in question; line 4 has no text in question",
+         "give each row a problem, or leave the row out"),
+        ("question\n", "holds no problems", "write one problem a row"),
+    ],
+)  # fmt: skip
+def test_a_table_without_problems_is_refused(
+    table: str, message: str, hint: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "class.csv"
+    path.write_text(table)
+    with pytest.raises(InputError) as raised:
+        problems.from_file(path)
+    assert (raised.value.message, raised.value.hint) == (f"{path}: {message}", hint)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from lorid_local.commands.options import PROTOCOLS, Width, base, option, samplin
 
 @click.command(short_help="Solve math word problems.")
 @click.argument("problem", required=False)
-@option("-f", "--file", type=click.Path(path_type=Path), help="Problems, .jsonl or .txt (one a "
-        "line); one JSON result a line.")  # fmt: skip
+@option("-f", "--file", type=click.Path(path_type=Path), help="Problems, .jsonl, .csv or .txt "
+        "(one a line); one JSON result a line.")  # fmt: skip
 @option("-o", "--output", type=click.Path(path_type=Path), help="Write --file's results here; "
         "started again, go on behind them.")  # fmt: skip
 @option("--json", "as_json", is_flag=True, help="Print one JSON object.")
