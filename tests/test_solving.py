@@ -78,9 +78,7 @@ def test_other_lines_are_texts(name: str, line: str, tmp_path: Path) -> None:
     assert problems.from_file(path) == [Problem(line)]
 
 
-TABLE = (
-    'id,class,question\r\n7,4b,"Sam has 3 boxes, each of 12 eggs.\nHow many?"\r\n8,4b,1 + 1?\r\n'
-)
+TABLE = 'id,class,question\r\n7,4b,"3 boxes, each of 12 eggs.\nHow many?"\r\n8,4b,1 + 1?\r\n'
 
 
 def test_a_table_has_a_column_of_problems(tmp_path: Path) -> None:

@@ -184,6 +184,20 @@ def test_the_reply_to_a_line(session: Session, eggs: Task, line: str, reply: str
     assert state.over == ""
 
 
+@pytest.mark.parametrize(
+    ("line", "level"), [("/level easier", 3), ("/level HARDER", 5), ("/level up", 5)]
+)
+def test_the_level_goes_by_one(session: Session, eggs: Task, line: str, level: int) -> None:
+    state, effects = talk(session, begun(session, eggs), line)
+    assert state.level == level and texts(effects)[0] == f"Level {level} it is."
+
+
+def test_there_is_nothing_easier_than_the_lowest_level(session: Session, eggs: Task) -> None:
+    state, effects = talk(session, begun(session, eggs), "/level 2", "/level easier")
+    assert state.level == 2
+    assert texts(effects) == ["You are on level 2. Levels go from 2 to 8, as school grades."]
+
+
 def test_a_later_step_is_named_too(session: Session, eggs: Task) -> None:
     name = eggs.question.split()[0]
     state, effects = talk(session, begun(session, eggs), "30")

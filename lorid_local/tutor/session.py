@@ -36,6 +36,7 @@ Outcome = tuple[State, tuple[Effect, ...]]
 _STUCK = {"idk", "i don't know", "i dont know", "dunno", "?", "no idea", "i'm stuck", "im stuck"}
 _TOPICS = 8  # that /topic lists
 _ONWARD = {"next", "n", "ok", "okay", "go on", "more", "another", "yes"}
+_LEVELS = {"easier": -1, "down": -1, "-": -1, "harder": 1, "up": 1, "+": 1}
 _LEAVING = {"exit", "bye", "q", "stop"}
 
 
@@ -134,7 +135,8 @@ class Session:
         return state, (Say("about", wording.topic_set(topic)), *_leave(state), Next())
 
     def _level(self, state: State, asked: str) -> Outcome:
-        chosen = typed(asked).value
+        step = _LEVELS.get(asked.strip().lower())
+        chosen = state.level + step if step else typed(asked).value
         if chosen is None or chosen not in self._grades:
             return state, (Say("about", wording.level_is(state.level, state.grades)),)
         state = replace(state, level=int(chosen), recent=())

@@ -21,7 +21,7 @@ COMMANDS = {
     "read": "the problem once more",
     "skip": "another problem",
     "topic": "choose a topic; /topic pizza, or /topic any",
-    "level": "easier or harder; /level 3",
+    "level": "/level easier, /level harder, or /level 3",
     "progress": "how you are doing",
     "help": "this list",
     "quit": "stop; what you did is kept",
