@@ -5,6 +5,7 @@ code: any answers of rounds 1..j agree) and `pooled-3` to `pooled-5`, where the 
 also have so many votes, both systems' together.
 """
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
@@ -96,6 +97,25 @@ def best_guess(rounds: Sequence[Round]) -> Answer | None:
     return _most_frequent([s.answer for s in samples]) or _most_frequent(
         [find(s.text, marked_only=True) for s in samples if s.finish_reason == "stop"]
     )
+
+
+def most_probable(rounds: Sequence[Round]) -> Answer | None:
+    """Return the answer to which System 1's texts give the most probability together.
+
+    A text that was drawn twice counts once (Wang et al. 2023, self-consistency's weighted sum).
+    None where no text with a vote tells its probability.
+    """
+    told: dict[str, Sample] = {}
+    for sample in (r.ir for r in rounds):
+        if sample and sample.logprob is not None and isinstance(sample.answer, Answer):
+            told.setdefault(sample.text, sample)
+    answers = [s.answer for s in told.values() if isinstance(s.answer, Answer)]
+    keys = _keys(answers)
+    weights: dict[Hashable, float] = {}
+    for key, sample in zip(keys, told.values(), strict=True):
+        weights[key] = weights.get(key, 0.0) + math.exp(sample.logprob or 0.0)
+    best = max(range(len(keys)), key=lambda i: weights[keys[i]], default=None)
+    return None if best is None else answers[best]
 
 
 def _most_frequent(answers: Sequence[Answer | Unparsed | None]) -> Answer | None:

@@ -132,8 +132,8 @@ def test_an_unknown_method_is_named_with_those_known(name: str) -> None:
     assert raised.value.message == f"unknown method {name!r}{near}"
     assert raised.value.hint == (
         "known, with any k, and @t behind those of rounds: ir, dr, dr+teacher, dr+none, dr+other, "
-        "majority@5, self-consistency@5, adaptive, first-to-3, ir-first-to-3, lorid, pooled, "
-        "pooled-3, pooled-4, pooled-5, warm-lorid, warm-pooled, reference"
+        "majority@5, weighted@5, self-consistency@5, adaptive, first-to-3, ir-first-to-3, lorid, "
+        "pooled, pooled-3, pooled-4, pooled-5, warm-lorid, warm-pooled, reference"
     )
 
 

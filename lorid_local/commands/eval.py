@@ -45,10 +45,10 @@ def command(**flags: Any) -> int:
     lorid eval train.jsonl --lines dev_ids.txt -o dev.jsonl --report dev.html
     lorid eval dev.jsonl more.jsonl --methods lorid@1,lorid@8,majority@8,ir --json
 
-    Methods: ir, dr, dr+teacher, dr+none, dr+other, majority@k, self-consistency@k, adaptive,
-    first-to-k, ir-first-to-k, lorid, pooled, pooled-3 (so many votes) to pooled-5, these with warm-
-    in front (no greedy round), reference; @t behind those of rounds. Started again it goes on;
-    Ctrl-C prints the table so far.
+    Methods: ir, dr, dr+teacher, dr+none, dr+other, majority@k, weighted@k, self-consistency@k,
+    adaptive, first-to-k, ir-first-to-k, lorid, pooled, pooled-3 (so many votes) to pooled-5, these
+    with warm- in front (no greedy round), reference; @t behind those of rounds. Started again it
+    goes on; Ctrl-C prints the table so far.
     """
     from lorid_local.evaluate.running import asked, run
 

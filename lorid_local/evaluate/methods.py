@@ -1,10 +1,10 @@
 """The methods by name, each a replay on samples that are there: what it answers and what it costs.
 
 `ir`, `dr` (greedy, alone), `dr+teacher`, `dr+none`, `dr+other` (by other rules than KG's),
-`majority@k`, `self-consistency@k` and `adaptive@t` (IR alone), `first-to-k@t` (both systems),
-`ir-first-to-k@t`, `lorid@t` (same-round), `pooled@t` and `pooled-3@t` to `pooled-5@t` (so many
-votes), these with `warm-` in front (without the greedy round), `reference@t` (the authors' scoring,
-lenient as theirs).
+`majority@k`, `weighted@k` (by probability), `self-consistency@k` and `adaptive@t` (IR alone),
+`first-to-k@t` (both systems), `ir-first-to-k@t`, `lorid@t` (same-round), `pooled@t` and
+`pooled-3@t` to `pooled-5@t` (so many votes), these with `warm-` in front (without the greedy
+round), `reference@t` (the authors' scoring, lenient as theirs).
 """
 
 import re
@@ -17,7 +17,7 @@ from lorid_local.errors import InputError, did_you_mean
 from lorid_local.evaluate.peers import authors, lenient
 from lorid_local.evaluate.sampled import RULES, Sampled, answer_alone
 from lorid_local.evaluate.statistics import leads
-from lorid_local.judging import PROTOCOLS, Protocol, best_guess, number_key
+from lorid_local.judging import PROTOCOLS, Protocol, best_guess, most_probable, number_key
 from lorid_local.loop import MAX_ROUNDS
 from lorid_local.trace import Round, Sample
 
@@ -26,14 +26,14 @@ WARM = "warm-"
 TAUGHT = "dr+teacher"  # only of problems that a teacher wrote rules for
 LOOPS: dict[str, Protocol] = {{"same-round": "lorid"}.get(p, p): p for p in PROTOCOLS}
 KINDS = (
-    "ir", "dr", *(f"dr+{by}" for by in RULES), "majority@5", "self-consistency@5", "adaptive",
-    "first-to-3", "ir-first-to-3", *LOOPS, f"{WARM}lorid", f"{WARM}pooled", "reference",
+    "ir", "dr", *(f"dr+{by}" for by in RULES), "majority@5", "weighted@5", "self-consistency@5",
+    "adaptive", "first-to-3", "ir-first-to-3", *LOOPS, f"{WARM}lorid", f"{WARM}pooled", "reference",
 )  # fmt: skip
 SETTLED = ("lorid", "lorid@1", "pooled", "ir", "dr")  # where drawing ended at agreement
 DEFAULT = ("lorid", "lorid@1", "pooled", "ir", "dr", "majority@5", "self-consistency@5",
            "first-to-3", "adaptive", "reference")  # fmt: skip
 _NAME = re.compile(
-    r"(?P<kind>ir|dr|dr\+(?:teacher|none|other)|majority|self-consistency|adaptive|reference"
+    r"(?P<kind>ir|dr|dr\+(?:teacher|none|other)|majority|weighted|self-consistency|adaptive|reference"
     rf"|(?:{WARM})?(?:{'|'.join(LOOPS)})|(?:ir-)?first-to-(?P<votes>\d{{1,3}}))(?:@(?P<t>\d{{1,3}}))?"
 )
 
@@ -124,6 +124,7 @@ def _method(name: str, rounds: int) -> Method:
         "ir": (Needs(ir=1), lambda s: _alone(s.rounds[0].ir)),
         "dr": (Needs(kg=1, dr=1), lambda s: _alone(s.rounds[0].dr, s.rounds[0].kg)),
         "majority": (ir, lambda s: _majority(s.of(Role.IR)[:t])),
+        "weighted": (ir, lambda s: _weighted(s.of(Role.IR)[:t])),
         "self-consistency": (Needs(ir=t + 1), lambda s: _majority(s.of(Role.IR)[1 : t + 1])),
         "adaptive": (ir, lambda s: _until(_systems(s.of(Role.IR)[:t]), _confident)),
         **{
@@ -200,6 +201,11 @@ def _systems(samples: Sequence[Sample]) -> list[Round]:
 
 def _majority(samples: Sequence[Sample]) -> Played:
     return played(samples, best_guess(_systems(samples)), None)
+
+
+def _weighted(samples: Sequence[Sample]) -> Played:
+    rounds = _systems(samples)
+    return played(samples, most_probable(rounds) or best_guess(rounds), None)
 
 
 Votes = dict[Hashable, tuple[Answer, int]]

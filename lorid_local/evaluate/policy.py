@@ -38,6 +38,7 @@ def candidates(rounds: int, ir: int) -> list[Method]:
 
 def _names(rounds: int, ir: int) -> Iterator[str]:
     yield from (f"majority@{k}" for k in range(1, ir + 1))
+    yield from (f"weighted@{k}" for k in range(2, ir + 1))
     yield from (f"self-consistency@{k}" for k in range(1, ir))  # without the greedy sample
     yield from (f"adaptive@{k}" for k in range(2, ir + 1))
     yield from (f"ir-first-to-{v}@{ir}" for v in FIRST_TO if v <= ir)
